@@ -1,0 +1,68 @@
+# Every target works on a fresh Debian or Ubuntu machine; `make help` lists them.
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+PYTHON ?= python3
+SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd)
+PROTOS  := $(wildcard proto/*/*.proto)
+
+.PHONY: help build system up down test check lint types layers format bench bench-smoke clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+system:  ## install the system packages (apt, as root), or say what to install
+	@tools/install-system
+
+.stamps/venv: pyproject.toml | system
+	@mkdir -p .stamps
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> Python packages (about a minute the first time)"
+	@$(BIN)/pip install -q --disable-pip-version-check -U pip setuptools wheel
+	@$(BIN)/python tools/requirements.py > .stamps/requirements.txt
+	@$(BIN)/pip install -q --disable-pip-version-check -r .stamps/requirements.txt
+	@touch $@
+
+.stamps/build: .stamps/venv setup.py tools/generate.py $(SOURCES) $(PROTOS) $(wildcard tools/kubernetes_schemas.py)
+	@echo "==> generated code and native modules"
+	@$(BIN)/python tools/generate.py
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@test -x $(BIN)/raftkv || $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+build: .stamps/build  ## the virtual environment, generated code and native modules
+
+up: build  ## three raftkv members, the control plane, one node, and examples/hello.yaml
+	@$(BIN)/python -m orchestrator.quickstart up
+
+down:  ## stop what `make up` started and clean up
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m orchestrator.quickstart down; fi
+
+test: build  ## the test suite
+	$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: build
+	$(BIN)/mypy
+
+layers: build
+	$(BIN)/lint-imports
+
+check: lint types layers test bench-smoke  ## what CI runs
+
+format: build  ## rewrite the sources in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: build  ## the benchmarks at their real size
+	$(BIN)/python -m bench run
+
+bench-smoke: build
+	$(BIN)/python -m bench run --smoke
+
+clean:  ## remove everything that was built
+	rm -rf build .stamps $(VENV) raftkv/_native/*.c raftkv/_native/*.so

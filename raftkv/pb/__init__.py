@@ -1,0 +1,1 @@
+"""Generated protobuf modules of the etcd v3 API."""

@@ -1,0 +1,52 @@
+"""The list of Cython extensions; everything else about the build is in pyproject.toml."""
+
+import os
+import runpy
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+EXTENSIONS = {
+    "http2": ["nghttp2"],
+    "log_store": ["lmdb"],
+    "mvcc_store": ["lmdb"],
+    "watch_hub": [],
+}
+"""Module of `raftkv._native` -> the C libraries that it links."""
+
+
+class GenerateThenBuild(build_py):
+    """Generate protobuf modules and schemas before packages are collected."""
+
+    def run(self) -> None:
+        runpy.run_path(str(Path(__file__).parent / "tools" / "generate.py"), run_name="__main__")
+        super().run()
+
+
+DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
+present = {n: libs for n, libs in EXTENSIONS.items() if Path(f"raftkv/_native/{n}.pyx").exists()}
+
+setup(
+    cmdclass={"build_py": GenerateThenBuild},
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"raftkv._native.{name}",
+                [f"raftkv/_native/{name}.pyx"],
+                libraries=libraries,
+                extra_compile_args=["-O0", "-g"] if DEBUG else ["-O2", "-g1", "-fno-plt"],
+            )
+            for name, libraries in present.items()
+        ],
+        compiler_directives={
+            "language_level": "3",
+            "embedsignature": True,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": False,
+        },
+        annotate=DEBUG,
+    ),
+)
