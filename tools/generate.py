@@ -45,7 +45,9 @@ def generate_protobuf(folder: str, package: str) -> None:
     (made / "__init__.py").write_text(f'"""Generated from proto/{folder}."""\n')
     for path in made.glob("*_pb2.py*"):
         text = path.read_text()
-        path.write_text(re.sub(rf"(?m)^from {folder} import", f"from {package}.{folder} import", text))
+        path.write_text(
+            re.sub(rf"(?m)^from {folder} import", f"from {package}.{folder} import", text)
+        )
     print(f"generated {package}.{folder}")
 
 

@@ -1,0 +1,36 @@
+"""The Python client of the etcd v3 API: raftkv's own, and any other etcd's.
+
+async with Client(["127.0.0.1:2379"]) as client:
+    await client.put(b"greeting", b"hello")
+    async with client.watch(b"greeting", start_revision=1) as watch:
+        async for response in watch:
+            ...
+"""
+
+from raftkv.client.client import Client
+from raftkv.client.endpoints import Credentials, parse_endpoint
+from raftkv.client.errors import (
+    ClientError,
+    CompactedError,
+    FutureRevisionError,
+    LeaseNotFoundError,
+    UnavailableError,
+)
+from raftkv.client.lease import LeaseKeeper
+from raftkv.client.prefix import prefix_range_end
+from raftkv.client.watch import Watch, WatchCanceledError
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "CompactedError",
+    "Credentials",
+    "FutureRevisionError",
+    "LeaseKeeper",
+    "LeaseNotFoundError",
+    "UnavailableError",
+    "Watch",
+    "WatchCanceledError",
+    "parse_endpoint",
+    "prefix_range_end",
+]

@@ -1,0 +1,227 @@
+"""Requests to a cluster: one method an RPC, with clientv3's rules of what may be tried again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import grpc
+
+from raftkv.client.endpoints import Credentials, Endpoints
+from raftkv.client.errors import UnavailableError, from_rpc_error
+from raftkv.client.lease import LeaseKeeper
+from raftkv.client.watch import Watch
+from raftkv.pb.etcd import rpc_pb2 as pb
+
+RETRY_WAIT_S = 0.05
+ATTEMPTS_PER_ENDPOINT = 3
+
+
+class Message(Protocol):
+    """What this module needs of a protobuf message."""
+
+    def SerializeToString(self) -> bytes: ...
+
+
+Response = TypeVar("Response")
+
+
+class Client:
+    """A connection to every endpoint of one cluster, used one at a time.
+
+    Methods take and return the API's own messages; `get`, `put` and `delete` are short forms.
+    Reads are repeated on another member when one is unavailable; writes only when the request
+    never left this process, because a write's outcome may otherwise be unknown. `timeout_s` bounds
+    each request, repetitions included. Raises `ClientError` and its subclasses.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        credentials: Credentials | None = None,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self.endpoints = Endpoints(endpoints, credentials)
+        self.timeout_s = timeout_s
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; streams that are open end with an error."""
+        await self.endpoints.close()
+
+    # KV
+
+    async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
+        """Read a key, a range or a count; see `RangeRequest` for the options."""
+        return await self._call("KV/Range", request, pb.RangeResponse, read=True)
+
+    async def get(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        revision: int = 0,
+        limit: int = 0,
+        serializable: bool = False,
+    ) -> pb.RangeResponse:
+        """Read `key`, or `[key, range_end)`; revision 0 is the latest, limit 0 is none."""
+        request = pb.RangeRequest(
+            key=key,
+            range_end=range_end,
+            revision=revision,
+            limit=limit,
+            serializable=serializable,
+        )
+        return await self.range(request)
+
+    async def put(
+        self, key: bytes, value: bytes, *, lease: int = 0, prev_kv: bool = False
+    ) -> pb.PutResponse:
+        request = pb.PutRequest(key=key, value=value, lease=lease, prev_kv=prev_kv)
+        return await self._call("KV/Put", request, pb.PutResponse)
+
+    async def delete(
+        self, key: bytes, range_end: bytes = b"", *, prev_kv: bool = False
+    ) -> pb.DeleteRangeResponse:
+        request = pb.DeleteRangeRequest(key=key, range_end=range_end, prev_kv=prev_kv)
+        return await self._call("KV/DeleteRange", request, pb.DeleteRangeResponse)
+
+    async def txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
+        """Compare, then apply one branch atomically."""
+        return await self._call("KV/Txn", request, pb.TxnResponse)
+
+    async def compact(self, revision: int, *, physical: bool = False) -> pb.CompactionResponse:
+        """Drop what `revision` and older superseded; CompactedError where that is done already."""
+        request = pb.CompactionRequest(revision=revision, physical=physical)
+        return await self._call("KV/Compact", request, pb.CompactionResponse)
+
+    # Watch
+
+    def watch(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        start_revision: int = 0,
+        prev_kv: bool = False,
+        progress_notify: bool = False,
+        filters: Sequence[pb.WatchCreateRequest.FilterType] = (),
+    ) -> Watch:
+        """Give an unopened watch; iterate it inside `async with`. See `Watch`."""
+        request = pb.WatchCreateRequest(
+            key=key,
+            range_end=range_end,
+            start_revision=start_revision,
+            prev_kv=prev_kv,
+            progress_notify=progress_notify,
+            filters=filters,
+        )
+        return Watch(self.endpoints, request)
+
+    # Lease
+
+    async def lease_grant(self, ttl_s: int, lease_id: int = 0) -> pb.LeaseGrantResponse:
+        """Create a lease; id 0 lets the server choose. It may raise a TTL that is too short."""
+        request = pb.LeaseGrantRequest(TTL=ttl_s, ID=lease_id)
+        return await self._call("Lease/LeaseGrant", request, pb.LeaseGrantResponse)
+
+    async def lease_revoke(self, lease_id: int) -> pb.LeaseRevokeResponse:
+        request = pb.LeaseRevokeRequest(ID=lease_id)
+        return await self._call("Lease/LeaseRevoke", request, pb.LeaseRevokeResponse)
+
+    async def lease_time_to_live(
+        self, lease_id: int, *, keys: bool = False
+    ) -> pb.LeaseTimeToLiveResponse:
+        """Ask what remains of a lease; TTL -1 means that there is none."""
+        request = pb.LeaseTimeToLiveRequest(ID=lease_id, keys=keys)
+        return await self._call("Lease/LeaseTimeToLive", request, pb.LeaseTimeToLiveResponse, True)
+
+    async def lease_leases(self) -> pb.LeaseLeasesResponse:
+        request = pb.LeaseLeasesRequest()
+        return await self._call("Lease/LeaseLeases", request, pb.LeaseLeasesResponse, read=True)
+
+    def lease_keeper(self, lease_id: int, ttl_s: int) -> LeaseKeeper:
+        """Give an unopened keeper that renews a lease while its `async with` block runs."""
+        return LeaseKeeper(self.endpoints, lease_id, ttl_s)
+
+    async def lease_keep_alive_once(self, lease_id: int) -> pb.LeaseKeepAliveResponse:
+        """Renew a lease once; TTL 0 in the answer means that there is none."""
+        async with self.lease_keeper(lease_id, ttl_s=1) as keeper:
+            return await keeper.renew()
+
+    # Cluster and maintenance
+
+    async def member_list(self, *, linearizable: bool = True) -> pb.MemberListResponse:
+        request = pb.MemberListRequest(linearizable=linearizable)
+        return await self._call("Cluster/MemberList", request, pb.MemberListResponse, read=True)
+
+    async def status(self, endpoint: int | None = None) -> pb.StatusResponse:
+        """Ask one member about itself: the endpoint at that position, or the current one."""
+        request = pb.StatusRequest()
+        method = "Maintenance/Status"
+        if endpoint is None:
+            return await self._call(method, request, pb.StatusResponse, read=True)
+        return await self._call_at(endpoint, method, request, pb.StatusResponse, self.timeout_s)
+
+    async def alarm_list(self) -> pb.AlarmResponse:
+        request = pb.AlarmRequest(action=pb.AlarmRequest.GET)
+        return await self._call("Maintenance/Alarm", request, pb.AlarmResponse, read=True)
+
+    async def hash_kv(self, revision: int = 0, endpoint: int | None = None) -> pb.HashKVResponse:
+        """Hash the keys up to `revision` (0: the latest) at one member."""
+        request = pb.HashKVRequest(revision=revision)
+        method = "Maintenance/HashKV"
+        if endpoint is None:
+            return await self._call(method, request, pb.HashKVResponse, read=True)
+        return await self._call_at(endpoint, method, request, pb.HashKVResponse, self.timeout_s)
+
+    # Carrying it out
+
+    async def _call(
+        self, method: str, request: Message, response: type[Response], read: bool = False
+    ) -> Response:
+        """Send to the current endpoint, moving on by the rules of the class docstring."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.timeout_s
+        attempts = ATTEMPTS_PER_ENDPOINT * len(self.endpoints)
+        for attempt in range(1, attempts + 1):
+            at, _ = self.endpoints.channel()
+            remaining = max(deadline - loop.time(), 0.001)
+            try:
+                return await self._call_at(at, method, request, response, remaining)
+            except UnavailableError as error:
+                self.endpoints.failed(at)
+                repeatable = read or error.unsent
+                if not repeatable or attempt == attempts or loop.time() >= deadline:
+                    raise
+            if attempt % len(self.endpoints) == 0:
+                await asyncio.sleep(RETRY_WAIT_S * attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _call_at(
+        self, at: int, method: str, request: Message, response: type[Response], timeout_s: float
+    ) -> Response:
+        _, channel = self.endpoints.channel(at)
+        call = channel.unary_unary(
+            f"/etcdserverpb.{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,  # type: ignore[attr-defined]
+        )
+        try:
+            result: Response = await call(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return result
