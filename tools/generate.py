@@ -55,7 +55,8 @@ def generate_schemas() -> None:
     """Run `tools/kubernetes_schemas.py` where it exists."""
     script = ROOT / "tools" / "kubernetes_schemas.py"
     spec = importlib.util.spec_from_file_location("kubernetes_schemas", script)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main()

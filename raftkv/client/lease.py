@@ -60,7 +60,7 @@ class LeaseKeeper:
         return response
 
     async def run(self) -> None:
-        """Renew at a third of the TTL until cancelled; LeaseNotFoundError when the lease is gone."""
+        """Renew at a third of the TTL until cancelled; LeaseNotFoundError when it is gone."""
         while True:
             response = await self.renew()
             if response.TTL <= 0:

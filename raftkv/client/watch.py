@@ -17,7 +17,7 @@ RESUME_WAIT_S_MAX = 1.0
 RESUMABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
 """As in clientv3: any other status ends the watch."""
 
-WatchStream: TypeAlias = "grpc.aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse]"
+WatchStream: TypeAlias = grpc.aio.StreamStreamCall
 
 
 class WatchCanceledError(ClientError):
@@ -32,7 +32,8 @@ class Watch:
     what is repeated. A response holds whole revisions unless fragments were asked for.
     `created_revision` is the store's revision when the server accepted the watch.
 
-    Raises CompactedError when the next revision is gone, WatchCanceledError when the server refuses.
+    Raises CompactedError when the next revision is gone, WatchCanceledError when the server
+    refuses.
     Cost: one stream a watch.
     """
 
@@ -58,7 +59,7 @@ class Watch:
         self.close()
 
     def close(self) -> None:
-        """End the watch; an iteration that waits ends with StopAsyncIteration or CancelledError."""
+        """End the watch; an iteration that waits for it ends too."""
         self._closed = True
         if self._stream is not None:
             self._stream.cancel()
@@ -67,17 +68,23 @@ class Watch:
         return self
 
     async def __anext__(self) -> pb.WatchResponse:
-        while not self._closed:
+        while not self._ended():
             try:
                 response = await self._receive()
             except grpc.aio.AioRpcError as error:
-                if self._closed:
-                    break
-                await self._resume_after(error)
-                continue
-            if response is not None:
-                return response
+                if not self._ended():
+                    await self._resume_after(error)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._ended() or (task is not None and task.cancelling()):
+                    raise
+            else:
+                if response is not None:
+                    return response
         raise StopAsyncIteration
+
+    def _ended(self) -> bool:
+        return self._closed
 
     async def request_progress(self) -> None:
         """Ask for a progress response: watch id -1, and a revision up to which all is delivered."""
@@ -150,7 +157,7 @@ class Watch:
         await self._stream.write(pb.WatchRequest(create_request=request))
 
     async def _resume_after(self, error: grpc.aio.AioRpcError) -> None:
-        """Open the stream again on the next member, with growing waits; raise where that is no use."""
+        """Open the stream on the next member, with growing waits; raise where that is no use."""
         if error.code() not in RESUMABLE:
             self._closed = True
             raise from_rpc_error(error) from error

@@ -117,6 +117,15 @@ async def test_watch_delivers_from_the_past_in_order(etcd: str) -> None:
         assert seen == [(b"x", b""), (b"y", b"x"), (b"z", b"")]
 
 
+async def test_closing_a_watch_ends_the_iteration_that_waits(etcd: str) -> None:
+    async with Client([etcd]) as client, client.watch(b"nothing") as watch:
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0)
+        watch.close()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(waiting, 5)
+
+
 async def test_txn_compares_and_puts(etcd: str) -> None:
     def create(value: bytes) -> pb.TxnRequest:
         absent = pb.Compare(target=pb.Compare.MOD, key=b"t", mod_revision=0)
