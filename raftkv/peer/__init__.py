@@ -1,0 +1,1 @@
+"""The network between members: frames, connections, transport."""

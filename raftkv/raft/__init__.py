@@ -1,0 +1,1 @@
+"""The consensus algorithm, without clock, socket or disk: see `node.RaftNode`."""

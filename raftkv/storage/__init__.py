@@ -1,0 +1,1 @@
+"""The disk of a member: data directory, log writer, storage errors."""

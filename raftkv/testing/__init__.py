@@ -1,0 +1,1 @@
+"""Simulated and real clusters for tests; production code never imports this package."""
