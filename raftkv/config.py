@@ -1,0 +1,227 @@
+"""The configuration of one member: a frozen value, checked once at the edge.
+
+Nothing below `raftkv.cli` reads arguments or the environment.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from raftkv.flags import FlagError, Value, parse_duration_s
+
+__all__ = ["ClusterConfig", "CompactionMode", "Config", "Endpoint", "build_config"]
+
+REQUEST_OVERHEAD_BYTES = 512 * 1024
+"""What a gRPC message may exceed `max_request_bytes` by, as in etcd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A listening or advertised address: the URL as given, its host and its port."""
+
+    url: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompactionMode:
+    """Automatic compaction. Exactly one of the two is above zero, or both are zero: off."""
+
+    period_s: float = 0.0
+    """Keep this much history, in seconds."""
+    revisions: int = 0
+    """Keep this many revisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """What all members must agree on."""
+
+    members: Mapping[str, tuple[str, ...]]
+    """Name -> peer URLs, sorted, of every member."""
+    token: str
+    existing: bool
+    """Whether the cluster is already running and this member is not to start it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What one member needs to know. Durations in seconds, sizes in bytes."""
+
+    name: str
+    data_dir: Path
+    listen_client: tuple[Endpoint, ...]
+    advertise_client_urls: tuple[str, ...]
+    listen_peer: Endpoint
+    listen_metrics: tuple[Endpoint, ...]
+    cluster: ClusterConfig
+    heartbeat_interval_s: float = 0.1
+    election_ticks: int = 10
+    """Heartbeat intervals in one election timeout."""
+    snapshot_count: int = 10000
+    quota_bytes: int = 0
+    txn_ops_max: int = 128
+    request_bytes_max: int = 1536 * 1024
+    concurrent_streams_max: int = 4294967295
+    progress_notify_interval_s: float = 600.0
+    compaction: CompactionMode = CompactionMode()
+    pre_vote: bool = True
+    log_level: str = "info"
+
+    @property
+    def election_timeout_s(self) -> float:
+        """The shortest time without a leader before an election."""
+        return self.heartbeat_interval_s * self.election_ticks
+
+    @property
+    def request_timeout_s(self) -> float:
+        """How long a request may wait for consensus: etcd's five seconds and two elections."""
+        return 5.0 + 2 * self.election_timeout_s
+
+
+def build_config(values: Mapping[str, Value]) -> Config:
+    """Turn flag values into a Config. Raises FlagError with every problem at once."""
+    return _Builder(values).build()
+
+
+class _Builder:
+    """Collects problems while it reads; each reader returns something usable even after one."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values = values
+        self.problems: list[str] = []
+
+    def build(self) -> Config:
+        name = self.text("name")
+        listen_client = self.endpoints("listen-client-urls")
+        advertised = self.endpoints("advertise-client-urls") or listen_client
+        listen_peer = self.endpoints("listen-peer-urls")
+        if len(listen_peer) > 1:
+            self.problem("listen-peer-urls", "more than one URL is not supported yet")
+        if not listen_client:
+            self.problem("listen-client-urls", "needs at least one URL")
+        cluster = self.cluster(name)
+        heartbeat_ms, ticks = self.timing()
+        config = Config(
+            name=name,
+            data_dir=Path(self.text("data-dir") or f"{name}.raftkv"),
+            listen_client=listen_client,
+            advertise_client_urls=tuple(endpoint.url for endpoint in advertised),
+            listen_peer=listen_peer[0] if listen_peer else Endpoint("", "", 0),
+            listen_metrics=self.endpoints("listen-metrics-urls"),
+            cluster=cluster,
+            heartbeat_interval_s=heartbeat_ms / 1000,
+            election_ticks=ticks,
+            snapshot_count=self.number("snapshot-count", 1),
+            quota_bytes=max(0, self.number("quota-backend-bytes", -(1 << 62))),
+            txn_ops_max=self.number("max-txn-ops", 1),
+            request_bytes_max=self.number("max-request-bytes", 1, 512 << 20),
+            concurrent_streams_max=self.number("max-concurrent-streams", 1, 0xFFFFFFFF),
+            progress_notify_interval_s=max(
+                0.1, cast(float, self.values["watch-progress-notify-interval"])
+            ),
+            compaction=self.compaction(),
+            pre_vote=cast(bool, self.values["pre-vote"]),
+            log_level=self.choice("log-level", "debug", "info", "warn", "error"),
+        )
+        if self.problems:
+            raise FlagError(self.problems)
+        return config
+
+    def problem(self, flag: str, text: str) -> None:
+        self.problems.append(f"--{flag}: {text}")
+
+    def text(self, flag: str) -> str:
+        return cast(str, self.values[flag])
+
+    def number(self, flag: str, lowest: int, highest: int = 1 << 62) -> int:
+        value = cast(int, self.values[flag])
+        if not lowest <= value <= highest:
+            self.problem(flag, f"must be in [{lowest}, {highest}], not {value}")
+        return value
+
+    def choice(self, flag: str, *allowed: str) -> str:
+        value = self.text(flag)
+        if value not in allowed:
+            self.problem(flag, f"must be one of {', '.join(allowed)}, not {value!r}")
+        return value
+
+    def endpoints(self, flag: str) -> tuple[Endpoint, ...]:
+        """Read comma-separated http URLs with a host and a port."""
+        found = []
+        for url in filter(None, self.text(flag).split(",")):
+            try:
+                parts = urlsplit(url)
+                port = parts.port
+            except ValueError:
+                self.problem(flag, f"{url!r} is not a URL")
+                continue
+            if parts.scheme in ("https", "unix", "unixs"):
+                self.problem(flag, f"{url!r}: {parts.scheme} is not supported yet")
+            elif parts.scheme != "http" or not parts.hostname or port is None:
+                self.problem(flag, f"{url!r}: want http://host:port")
+            elif parts.path not in ("", "/"):
+                self.problem(flag, f"{url!r}: must have no path")
+            else:
+                found.append(Endpoint(url.rstrip("/"), parts.hostname, port))
+        return tuple(found)
+
+    def cluster(self, name: str) -> ClusterConfig:
+        advertised = tuple(sorted(e.url for e in self.endpoints("initial-advertise-peer-urls")))
+        members: dict[str, list[str]] = {}
+        for pair in filter(None, self.text("initial-cluster").split(",")):
+            member, equals, url = pair.partition("=")
+            parts = urlsplit(url)
+            if not equals or not member or not parts.hostname or parts.port is None:
+                self.problem("initial-cluster", f"{pair!r}: want name=http://host:port")
+                continue
+            members.setdefault(member, []).append(url.rstrip("/"))
+        if not members:
+            members = {name: list(advertised)}
+        urls = [url for of_member in members.values() for url in of_member]
+        if len(set(urls)) != len(urls):
+            self.problem("initial-cluster", "the same URL is given twice")
+        if name not in members:
+            self.problem("initial-cluster", f"does not contain this member's name {name!r}")
+        elif tuple(sorted(members[name])) != advertised:
+            self.problem(
+                "initial-cluster",
+                f"{name!r} has {','.join(sorted(members[name]))}, but"
+                f" --initial-advertise-peer-urls says {','.join(advertised)}",
+            )
+        state = self.choice("initial-cluster-state", "new", "existing")
+        return ClusterConfig(
+            {member: tuple(sorted(of_member)) for member, of_member in members.items()},
+            self.text("initial-cluster-token"),
+            state == "existing",
+        )
+
+    def timing(self) -> tuple[int, int]:
+        """The heartbeat interval in milliseconds, and the election timeout in heartbeats."""
+        heartbeat_ms = self.number("heartbeat-interval", 1, 10_000)
+        election_ms = self.number("election-timeout", 1, 50_000)
+        if election_ms < 5 * heartbeat_ms:
+            self.problem(
+                "election-timeout",
+                f"must be at least five times --heartbeat-interval ({heartbeat_ms} ms),"
+                f" not {election_ms} ms",
+            )
+        return heartbeat_ms, max(1, election_ms // max(1, heartbeat_ms))
+
+    def compaction(self) -> CompactionMode:
+        mode = self.choice("auto-compaction-mode", "periodic", "revision")
+        text = self.text("auto-compaction-retention")
+        try:
+            if mode == "revision":
+                return CompactionMode(revisions=int(text))
+            hours_only = re.fullmatch(r"\d+", text) is not None
+            return CompactionMode(
+                period_s=int(text) * 3600.0 if hours_only else parse_duration_s(text)
+            )
+        except ValueError:
+            self.problem("auto-compaction-retention", f"{text!r} does not suit mode {mode}")
+            return CompactionMode()

@@ -1,0 +1,287 @@
+"""Read etcd's flags from an argument list and the environment, and refuse what is not understood.
+
+A flag is one row of `FLAGS`. A value given on the command line wins over `RAFTKV_<NAME>`, which
+wins over `ETCD_<NAME>`. Every problem found is reported, not only the first.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["FLAGS", "Flag", "FlagError", "Standing", "parse_duration_s", "read_flags"]
+
+Value = str | int | float | bool
+
+
+class Standing(Enum):
+    """What a flag does here."""
+
+    USED = "used"
+    ACCEPTED = "accepted"
+    """Taken and without effect: it tunes a mechanism that does not exist here."""
+    REFUSED = "refused"
+    """Known to etcd and not built yet; ignoring it would be unsafe or surprising."""
+
+
+class FlagError(Exception):
+    """The flags and environment cannot be used. `problems` holds one sentence each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNIT_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration_s(text: str) -> float:
+    """Read a Go duration such as `1h30m` or `100ms`; `0` needs no unit. Raises ValueError."""
+    if text in ("0", "+0", "-0"):
+        return 0.0
+    position, total = 0, 0.0
+    for match in _DURATION.finditer(text):
+        if match.start() != position:
+            break
+        total += float(match[1]) * _UNIT_S[match[2]]
+        position = match.end()
+    if position != len(text) or not text:
+        raise ValueError("want a duration such as 100ms, 5s or 1h30m")
+    return total
+
+
+def _parse_bool(text: str) -> bool:
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise ValueError("want true or false")
+
+
+def _parse_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("want a whole number") from None
+
+
+_PARSERS: dict[type, Callable[[str], Value]] = {
+    str: str,
+    int: _parse_int,
+    bool: _parse_bool,
+    float: parse_duration_s,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: its name without dashes, the type of its value (float is a duration in seconds)."""
+
+    name: str
+    type: type
+    default: Value
+    standing: Standing
+    help: str = ""
+
+    @property
+    def variables(self) -> tuple[str, str]:
+        """The environment variables that give it, the stronger first."""
+        upper = self.name.upper().replace("-", "_")
+        return f"RAFTKV_{upper}", f"ETCD_{upper}"
+
+
+def _used(name: str, default: Value, help_text: str, kind: type | None = None) -> Flag:
+    return Flag(name, kind or type(default), default, Standing.USED, help_text)
+
+
+def _group(standing: Standing, **names: type) -> tuple[Flag, ...]:
+    defaults: dict[type, Value] = {str: "", int: 0, bool: False, float: 0.0}
+    return tuple(
+        Flag(name.replace("_", "-"), kind, defaults[kind], standing) for name, kind in names.items()
+    )
+
+
+_MEMBER = (
+    _used("name", "default", "human-readable name of this member"),
+    _used("data-dir", "", "data directory (default: ${name}.raftkv)"),
+    _used("listen-client-urls", "http://localhost:2379", "URLs to serve clients on"),
+    _used("advertise-client-urls", "", "client URLs told to others (default: as listened on)"),
+    _used("listen-peer-urls", "http://localhost:2380", "URL to listen on for other members"),
+    _used("listen-metrics-urls", "", "further URLs that serve /metrics and health only"),
+    _used("heartbeat-interval", 100, "milliseconds between the leader's heartbeats"),
+    _used("election-timeout", 1000, "milliseconds without a leader before an election"),
+    _used("snapshot-count", 10000, "entries kept in the log behind the last flushed state"),
+    _used("quota-backend-bytes", 0, "bytes in use that raise NOSPACE; 0 means no quota"),
+    _used("max-txn-ops", 128, "operations allowed in one transaction"),
+    _used("max-request-bytes", 1536 * 1024, "largest request accepted, in bytes"),
+    _used("max-concurrent-streams", 4294967295, "streams a client may open on one connection"),
+    _used("watch-progress-notify-interval", 600.0, "time between progress notifications"),
+)
+_CLUSTER = (
+    _used("initial-advertise-peer-urls", "http://localhost:2380", "this member's peer URL"),
+    _used("initial-cluster", "", "name=url[,name=url...] of all members"),
+    _used("initial-cluster-state", "new", "new or existing"),
+    _used("initial-cluster-token", "etcd-cluster", "distinguishes clusters of the same URLs"),
+    _used("auto-compaction-mode", "periodic", "periodic or revision"),
+    _used("auto-compaction-retention", "0", "hours, a duration, or revisions to keep; 0 is off"),
+    _used("pre-vote", True, "ask before an election whether it could be won"),
+    _used("log-level", "info", "debug, info, warn, error"),
+)
+_ACCEPTED = _group(
+    Standing.ACCEPTED,
+    wal_dir=str,
+    snapshot_catchup_entries=int,
+    initial_election_tick_advance=bool,
+    max_snapshots=int,
+    max_wals=int,
+    backend_batch_interval=float,
+    backend_batch_limit=int,
+    backend_bbolt_freelist_type=str,
+    grpc_keepalive_min_time=float,
+    grpc_keepalive_interval=float,
+    grpc_keepalive_timeout=float,
+    memory_mlock=bool,
+    socket_reuse_port=bool,
+    socket_reuse_address=bool,
+    strict_reconfig_check=bool,
+    max_learners=int,
+    downgrade_check_time=float,
+    logger=str,
+    log_outputs=str,
+    log_format=str,
+    enable_log_rotation=bool,
+    log_rotation_config_json=str,
+    metrics=str,
+    corrupt_check_time=float,
+    compact_hash_check_enabled=bool,
+    compact_hash_check_time=float,
+    initial_corrupt_check=bool,
+    compaction_batch_limit=int,
+    compaction_sleep_interval=float,
+    warning_apply_duration=float,
+    warning_unary_request_duration=float,
+    bootstrap_defrag_threshold_megabytes=int,
+    feature_gates=str,
+    enable_v2=bool,
+    enable_grpc_gateway=bool,
+    enable_lease_checkpoint=bool,
+    bcrypt_cost=int,
+    auth_token_ttl=int,
+)
+_REFUSED = _group(
+    Standing.REFUSED,
+    listen_client_http_urls=str,
+    cert_file=str,
+    key_file=str,
+    trusted_ca_file=str,
+    client_cert_auth=bool,
+    client_cert_file=str,
+    client_key_file=str,
+    client_crl_file=str,
+    client_cert_allowed_hostname=str,
+    auto_tls=bool,
+    peer_cert_file=str,
+    peer_key_file=str,
+    peer_trusted_ca_file=str,
+    peer_client_cert_auth=bool,
+    peer_client_cert_file=str,
+    peer_client_key_file=str,
+    peer_crl_file=str,
+    peer_cert_allowed_cn=str,
+    peer_cert_allowed_hostname=str,
+    peer_auto_tls=bool,
+    self_signed_cert_validity=int,
+    cipher_suites=str,
+    tls_min_version=str,
+    tls_max_version=str,
+    cors=str,
+    host_whitelist=str,
+    auth_token=str,
+    discovery=str,
+    discovery_token=str,
+    discovery_endpoints=str,
+    discovery_srv=str,
+    discovery_srv_name=str,
+    discovery_proxy=str,
+    enable_distributed_tracing=bool,
+    distributed_tracing_address=str,
+    distributed_tracing_service_name=str,
+    distributed_tracing_instance_id=str,
+    distributed_tracing_sampling_rate=int,
+    enable_pprof=bool,
+    force_new_cluster=bool,
+    unsafe_no_fsync=bool,
+    config_file=str,
+)
+
+FLAGS: dict[str, Flag] = {flag.name: flag for flag in (*_MEMBER, *_CLUSTER, *_ACCEPTED, *_REFUSED)}
+"""Every flag by name. `--experimental-<name>` is another spelling of `--<name>`."""
+
+_HARMLESS = {("auth-token", "simple")}
+"""Values of refused flags that ask for nothing but the default."""
+
+
+def _find(name: str) -> Flag | None:
+    return FLAGS.get(name) or FLAGS.get(name.removeprefix("experimental-"))
+
+
+def read_flags(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, Value]:
+    """Return a value for every used flag, by name. Raises FlagError with every problem at once."""
+    problems: list[str] = []
+    values: dict[str, Value] = {
+        flag.name: flag.default for flag in FLAGS.values() if flag.standing is Standing.USED
+    }
+    for flag in FLAGS.values():
+        strong, weak = flag.variables
+        variable = strong if strong in environment else weak
+        if variable in environment:
+            _take(flag, environment[variable], variable, values, problems)
+    _read_arguments(arguments, values, problems)
+    if problems:
+        raise FlagError(problems)
+    return values
+
+
+def _read_arguments(
+    arguments: Sequence[str], values: dict[str, Value], problems: list[str]
+) -> None:
+    rest = list(reversed(arguments))
+    while rest:
+        argument = rest.pop()
+        name, has_value, text = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or not name:
+            problems.append(f"{argument!r} is not a flag")
+            continue
+        flag = _find(name)
+        if flag is None:
+            problems.append(f"--{name}: unknown flag")
+            continue
+        if not has_value:
+            if flag.type is bool:
+                text = "true"
+            elif rest:
+                text = rest.pop()
+            else:
+                problems.append(f"--{name}: needs a value")
+                continue
+        _take(flag, text, f"--{name}", values, problems)
+
+
+def _take(
+    flag: Flag, text: str, source: str, values: dict[str, Value], problems: list[str]
+) -> None:
+    """Parse one value given by `source` into `values`, or add a problem."""
+    try:
+        value = _PARSERS[flag.type](text)
+    except ValueError as error:
+        problems.append(f"{source}: {error}, not {text!r}")
+        return
+    if flag.standing is Standing.USED:
+        values[flag.name] = value
+    elif (
+        flag.standing is Standing.REFUSED
+        and value not in ("", False)
+        and (flag.name, text) not in _HARMLESS
+    ):
+        problems.append(f"{source}: not supported yet")

@@ -1,0 +1,93 @@
+"""Flags and environment become one checked configuration, or a list of everything wrong."""
+
+import pytest
+
+from raftkv.config import Config, build_config
+from raftkv.flags import FlagError, parse_duration_s, read_flags
+
+
+def check(*arguments: str, **environment: str) -> Config:
+    return build_config(read_flags(arguments, environment))
+
+
+def problems(*arguments: str, **environment: str) -> list[str]:
+    with pytest.raises(FlagError) as caught:
+        check(*arguments, **environment)
+    return list(caught.value.problems)
+
+
+def test_defaults_are_those_of_etcd() -> None:
+    config = check()
+    assert config.name == "default"
+    assert config.listen_client[0].port == 2379
+    assert config.cluster.members == {"default": ("http://localhost:2380",)}
+    assert (config.heartbeat_interval_s, config.election_ticks) == (0.1, 10)
+
+
+def test_a_flag_wins_over_raftkv_environment_which_wins_over_etcd_environment() -> None:
+    assert check("--max-txn-ops=3", RAFTKV_MAX_TXN_OPS="2", ETCD_MAX_TXN_OPS="1").txn_ops_max == 3
+    assert check(RAFTKV_MAX_TXN_OPS="2", ETCD_MAX_TXN_OPS="1").txn_ops_max == 2
+    assert check(ETCD_MAX_TXN_OPS="1").txn_ops_max == 1
+
+
+def test_both_spellings_of_a_flag_with_a_value_are_read() -> None:
+    assert check("--log-level", "debug").log_level == "debug"
+    assert check("-log-level=warn").log_level == "warn"
+    assert check("--experimental-watch-progress-notify-interval=5s").progress_notify_interval_s == 5
+
+
+def test_a_three_member_cluster_is_read() -> None:
+    config = check(
+        "--name=b",
+        "--initial-advertise-peer-urls=http://127.0.0.1:2",
+        "--initial-cluster=a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3",
+    )
+    assert list(config.cluster.members) == ["a", "b", "c"]
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    found = problems("--nonsense", "--max-txn-ops=x", "--cert-file=a.pem", "--name", "a", "stray")
+    assert [text.split(":")[0] for text in found] == [
+        "--nonsense",
+        "--max-txn-ops",
+        "--cert-file",
+        "'stray' is not a flag",
+    ]
+
+
+def test_a_member_missing_from_the_initial_cluster_is_refused() -> None:
+    (found,) = problems("--name=z", "--initial-cluster=a=http://localhost:2380")
+    assert "does not contain this member's name 'z'" in found
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--listen-client-urls=https://localhost:1", "https is not supported yet"),
+        ("--listen-client-urls=localhost:1", "want http://host:port"),
+        ("--election-timeout=300", "at least five times"),
+        ("--auto-compaction-mode=sometimes", "must be one of periodic, revision"),
+        ("--auto-compaction-retention=soon", "does not suit mode periodic"),
+        ("--initial-cluster-state=lost", "must be one of new, existing"),
+        ("--auth-token=jwt", "not supported yet"),
+    ],
+)
+def test_a_bad_value_is_named(argument: str, words: str) -> None:
+    assert words in problems(argument)[0]
+
+
+def test_flags_without_meaning_here_are_accepted() -> None:
+    check("--max-wals=3", "--strict-reconfig-check=false", "--auth-token=simple", "--logger", "zap")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0.0), ("100ms", 0.1), ("1h30m", 5400.0), ("1.5s", 1.5)]
+)
+def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None:
+    assert parse_duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5s5", "-5s", "5 s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration_s(text)
