@@ -30,7 +30,7 @@ SCALE = Subresource("scale", kind="Scale", group="autoscaling", version="v1")
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One row of the resource table. Two rows with one `storage_prefix` are two views of one kind."""
+    """One row of the table; two rows with one `storage_prefix` are two views of one kind."""
 
     group: str
     """Empty for the core group."""
@@ -47,7 +47,7 @@ class Resource:
     verbs: tuple[str, ...] = VERBS
     subresources: tuple[Subresource, ...] = ()
     storage_prefix: str = ""
-    """Folder in the store below the API server's root, without slashes at its ends; empty: `plural`."""
+    """Folder below the API server's root in the store; empty: `plural`."""
     strategy: Strategy = field(default_factory=Strategy, compare=False)
 
     def __post_init__(self) -> None:

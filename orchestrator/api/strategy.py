@@ -32,11 +32,10 @@ class ScaleMapping:
 class Strategy:
     """The behaviour of a kind that has nothing special; see the module for the order of calls."""
 
-    namespaced: bool = True
     name_rule: ClassVar[NameRule] = staticmethod(dns_subdomain)
-    status_fields: ClassVar[tuple[str, ...]] = ("status",)
+    status_fields: tuple[str, ...] = ("status",)
     """Top-level fields that belong to `/status`; empty where the kind has no such subresource."""
-    generation_fields: ClassVar[tuple[str, ...]] = ("spec",)
+    generation_fields: tuple[str, ...] = ("spec",)
     """Top-level fields whose change raises `metadata.generation`; empty: no generation is kept."""
     allow_unconditional_update: ClassVar[bool] = True
     """Whether PUT without a resourceVersion overwrites whatever is stored."""
@@ -46,8 +45,18 @@ class Strategy:
     selectable_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields beyond `metadata.name` and `metadata.namespace` that field selectors may name."""
 
-    def __init__(self, *, namespaced: bool = True) -> None:
+    def __init__(
+        self, *, namespaced: bool = True, has_status: bool = True, has_generation: bool = True
+    ) -> None:
         self.namespaced = namespaced
+        if not has_status:
+            self.status_fields = ()
+        if not has_generation:
+            self.generation_fields = ()
+
+    def name_errors(self, name: str) -> list[str]:
+        """What is wrong with `name` for an object of this kind."""
+        return type(self).name_rule(name)
 
     def default(self, obj: JsonObject) -> None:
         """Fill in what the API documents as the value of an absent field."""
@@ -84,15 +93,15 @@ class Strategy:
     def validate(self, obj: JsonObject) -> list[FieldError]:
         """Report everything wrong with a new object, after defaulting."""
         return [
-            *validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_rule),
+            *validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_errors),
             *self.validate_kind(obj),
         ]
 
     def validate_update(self, new: JsonObject, old: JsonObject) -> list[FieldError]:
-        """Report everything wrong with replacing `old` by `new`, the new object's faults included."""
+        """Report everything wrong with replacing `old` by `new`, faults of `new` included."""
         return [
             *validate_object_meta(
-                new, namespaced=self.namespaced, name_rule=self.name_rule, old=old
+                new, namespaced=self.namespaced, name_rule=self.name_errors, old=old
             ),
             *validate_object_meta_update(new, old),
             *self.validate_kind_update(new, old),
