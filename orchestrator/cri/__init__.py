@@ -1,0 +1,1 @@
+"""The kubelet's client for the Container Runtime Interface."""

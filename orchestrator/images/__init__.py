@@ -1,0 +1,1 @@
+"""OCI images built, kept and loaded on this machine, without a registry."""

@@ -1,0 +1,1 @@
+"""Volumes that the kubelet prepares as directories for containers."""

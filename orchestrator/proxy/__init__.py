@@ -1,0 +1,1 @@
+"""The service proxy: cluster IPs and node ports, by nftables or in user space."""

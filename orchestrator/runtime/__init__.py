@@ -1,0 +1,1 @@
+"""What runs containers: one protocol, and containerd, process and hollow behind it."""
