@@ -1,0 +1,1 @@
+"""How every component talks to the API server: REST, reflector, informer, work queue, events."""
