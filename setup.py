@@ -10,6 +10,9 @@ from setuptools.command.build_py import build_py
 
 EXTENSIONS = {
     "http2": ["nghttp2"],
+    "http2_methods": [],
+    "http2_stream": ["nghttp2"],
+    "http2_wire": ["nghttp2"],
     "log_store": ["lmdb"],
     "mvcc_store": ["lmdb"],
     "watch_hub": [],

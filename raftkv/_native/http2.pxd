@@ -1,0 +1,58 @@
+"""The HTTP/2 front end: a server and its connections."""
+
+from libc.stdint cimport uint8_t
+
+from raftkv._native.http2_methods cimport MethodTable as CMethodTable
+from raftkv._native.http2_stream cimport Http2Session
+from raftkv._native.http2_wire cimport OutBuffer
+from raftkv._native.nghttp2 cimport nghttp2_option, nghttp2_session_callbacks
+
+cdef enum:
+    PREFACE_BYTES = 24
+    PREFACE_DECIDED_BYTES = 3    # no HTTP/1 method begins with "PRI"
+
+
+cdef class Server:
+    cdef readonly CMethodTable methods
+    cdef readonly object limits
+    cdef object http1_factory
+    cdef object http_handler
+    cdef object loop                     # of the first connection; all share it
+    cdef set connections
+    cdef list dirty                      # connections with something to write
+    cdef bint flush_scheduled
+    cdef bint flushing
+    cdef bint closing
+    cdef long long connections_made
+    cdef OutBuffer out                   # frames of one connection, while it is flushed
+    cdef object read_buffer              # memoryview; shared, as a read is consumed at once
+    cdef uint8_t *read_data
+    cdef object read_owner
+    cdef nghttp2_session_callbacks *callbacks
+    cdef nghttp2_option *option
+
+    cdef int enqueue(self, Connection connection) except -1
+    cpdef int flush(self) except -1
+
+
+cdef class Connection(Http2Session):
+    cdef Server server
+    cdef object transport
+    cdef object preface_timer
+    cdef bytes undecided                 # first bytes, too few to tell HTTP/1 from HTTP/2
+    cdef bint dirty                      # in the server's list, or to be flushed after this read
+    cdef bint receiving                  # inside nghttp2_session_mem_recv
+    cdef bint paused                     # the transport's buffer is full
+    cdef double last_ping_s
+    cdef int ping_strikes
+
+    cdef bytes read_bytes(self, Py_ssize_t length)
+    cdef int first_bytes(self, bytes data) except -1
+    cdef int begin_session(self) except -1
+    cdef int hand_over(self, bytes data) except -1
+    cdef int receive(self, const uint8_t *data, Py_ssize_t length) except -1
+    cdef int write_out(self) except -1
+    cdef int call_drained(self) except -1
+    cdef int end_streams(self, int code, str text) except -1
+    cdef int ping_received(self) except -1
+    cdef int end_session(self) except -1

@@ -1,0 +1,107 @@
+"""One request's stream, and what it needs to know of its connection."""
+
+from libc.stdint cimport int32_t, uint8_t
+
+from raftkv._native.http2_methods cimport Method, MethodTable
+from raftkv._native.http2_wire cimport GRPC_PREFIX_BYTES, OutBuffer
+from raftkv._native.nghttp2 cimport (
+    nghttp2_data_source, nghttp2_frame, nghttp2_rcbuf, nghttp2_session,
+)
+
+cdef struct HeaderField:
+    nghttp2_rcbuf *name          # both hold a reference
+    nghttp2_rcbuf *value
+
+cdef int stream_send_data(
+    nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_header, size_t length,
+    nghttp2_data_source *source, void *user_data) noexcept
+
+
+cdef class Http2Session:
+    """The connection, as its streams see it."""
+    cdef nghttp2_session *session        # NULL before the preface and after the connection is lost
+    cdef OutBuffer *out                  # where the flush under way gathers frames; the server owns it
+    cdef object peer_address
+    cdef readonly long long connection_id
+    cdef Py_ssize_t queued_bytes         # sum of the streams' pending bytes
+    cdef Py_ssize_t partial_bytes        # sum of announced, incomplete request messages
+    cdef Py_ssize_t request_bytes_max
+    cdef Py_ssize_t header_bytes_max
+    cdef Py_ssize_t partial_bytes_max
+    cdef Py_ssize_t queued_bytes_max
+    cdef Py_ssize_t drain_low_water_bytes
+    cdef MethodTable methods
+    cdef object http_handler             # (stream, body) for requests that are not gRPC; or None
+    cdef object escaped                  # KeyboardInterrupt or SystemExit out of a handler
+    cdef list drained                    # streams whose on_drained is due after the flush
+    cdef void *first_stream              # intrusive list of attached streams; each holds a reference
+
+    cdef int mark_dirty(self) except -1
+    cdef int handler_failed(self, Stream stream, object error) except -1
+
+
+cdef class Stream:
+    cdef Http2Session connection
+    cdef void *previous_stream           # borrowed; the list of the connection
+    cdef void *next_stream
+    cdef readonly int32_t stream_id
+    cdef readonly bint closed            # nothing can be sent any more
+    cdef bint attached                   # in the connection's list, with a reference held
+
+    # Request headers.
+    cdef Method method
+    cdef nghttp2_rcbuf *path_field       # NULL until :path arrived
+    cdef HeaderField *fields             # regular header fields, in order
+    cdef int field_count
+    cdef int field_capacity
+    cdef Py_ssize_t header_bytes         # as RFC 9113 counts them
+    cdef bint headers_too_large
+    cdef readonly bint is_post
+    cdef bint is_grpc
+    cdef double timeout_s                # from grpc-timeout; negative: none
+
+    # Request body.
+    cdef bint half_closed                # the client has sent all
+    cdef bint discarding                 # answered early: what still arrives is dropped
+    cdef uint8_t prefix[GRPC_PREFIX_BYTES]
+    cdef int prefix_filled
+    cdef object message                  # bytes being filled, or complete and waiting (unary)
+    cdef Py_ssize_t message_filled
+    cdef Py_ssize_t message_size
+    cdef bint message_complete
+
+    # Answer.
+    cdef object handler                  # StreamHandler of a streaming method
+    cdef public object on_drained
+    cdef public object on_closed
+    cdef bint headers_sent
+    cdef bint finishing                  # nothing may be added; trailers follow the queue
+    cdef bint deferred                   # nghttp2 waits for resume_data
+    cdef bint drain_armed
+    cdef bint is_plain_http              # body without gRPC framing or trailers
+    cdef int status_code                 # for the trailers
+    cdef bytes status_text               # percent-encoded
+    cdef object queue                    # deque of (head, tail) not yet begun; None until needed
+    cdef bytes out_head                  # message being written: prefix, head, tail
+    cdef bytes out_tail
+    cdef Py_ssize_t out_offset
+    cdef readonly Py_ssize_t pending_bytes
+
+    cpdef bint reply(self, bytes message) except -1
+    cpdef bint fail(self, int code, str text) except -1
+    cpdef bint send(self, bytes head, bytes tail=*) except -1
+    cpdef bint finish(self, int code=*, str text=*) except -1
+    cpdef bint reply_http(self, int status, bytes content_type, bytes body) except -1
+
+    cdef int keep_header(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) except -1
+    cdef int take_data(self, const uint8_t *data, size_t length) except -1
+    cdef int take_body(self, const uint8_t *data, size_t length) except -1
+    cdef int begin_message(self) except -1
+    cdef int end_message(self) except -1
+    cdef int headers_complete(self) except -1
+    cdef int request_complete(self) except -1
+    cdef int attach(self) except -1
+    cdef int detach(self) except -1
+    cdef int submit_headers(self) except -1
+    cdef int submit_trailers(self, bint headers_too) noexcept
+    cdef int copy_pending(self, OutBuffer *out, size_t length) except -1

@@ -1,0 +1,529 @@
+"""One gRPC (or plain HTTP) request on an HTTP/2 connection.
+
+The request side cuts messages out of DATA frames (1 byte compressed flag, 4 bytes length,
+big-endian; gRPC over HTTP/2 protocol, "Length-Prefixed-Message"). The answer side keeps a queue of
+messages that nghttp2 pulls as flow control lets it: a message is copied once, from the bytes
+object that the handler gave into the buffer that goes to the socket. Header fields stay in
+nghttp2's reference-counted buffers until somebody asks for them.
+"""
+
+import collections
+import logging
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcmp, memcpy
+
+from raftkv._native.http2_wire cimport (
+    bytes_of, CONSTANT_FIELD, encode_prefix, equals, field, GRPC_PREFIX_BYTES, out_append,
+    OutBuffer, parse_timeout, percent_encoded,
+)
+from raftkv._native.nghttp2 cimport *
+
+log = logging.getLogger("raftkv.http2")
+
+cdef enum:
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    RESOURCE_EXHAUSTED = 8
+    HEADER_FIELD_OVERHEAD = 32     # RFC 9113 §6.5.2
+    FIELDS_AT_FIRST = 12
+
+cdef Py_ssize_t live_streams = 0
+
+
+def live_stream_objects():
+    """Return how many Stream objects are in memory."""
+    return live_streams
+
+
+cdef nghttp2_nv STATUS_200 = field(":status", 7, "200", 3, CONSTANT_FIELD)
+cdef nghttp2_nv CONTENT_TYPE_GRPC = field(
+    "content-type", 12, "application/grpc", 16, CONSTANT_FIELD)
+cdef nghttp2_nv GRPC_STATUS_OK = field("grpc-status", 11, "0", 1, CONSTANT_FIELD)
+
+
+cdef class Http2Session:
+    """What a stream needs of its connection; `http2.Connection` is the only subclass."""
+
+    cdef int mark_dirty(self) except -1:
+        raise NotImplementedError
+
+    cdef int handler_failed(self, Stream stream, object error) except -1:
+        """Turn what a handler raised into INTERNAL for its stream; keep what must stop us."""
+        if not isinstance(error, Exception):
+            self.escaped = error
+        path = stream.path.decode("utf-8", "replace")
+        log.error("handler failed", exc_info=error, extra={"path": path})
+        stream.finish(INTERNAL, "internal error")
+        return 0
+
+
+cdef class Stream:
+    """A request and its answer. Made by the connection; handlers get it and keep it as they like.
+
+    After `closed` is true every sending method does nothing and returns False, so an answer that
+    comes late needs no check.
+    """
+
+    def __cinit__(self):
+        global live_streams
+        live_streams += 1
+        self.timeout_s = -1
+
+    def __dealloc__(self):
+        global live_streams
+        cdef int i
+        live_streams -= 1
+        for i in range(self.field_count):
+            nghttp2_rcbuf_decref(self.fields[i].name)
+            nghttp2_rcbuf_decref(self.fields[i].value)
+        PyMem_Free(self.fields)
+        if self.path_field != NULL:
+            nghttp2_rcbuf_decref(self.path_field)
+
+    def __repr__(self):
+        return (f"<Stream {self.stream_id} of connection {self.connection_id}"
+                f" {self.path.decode('utf-8', 'replace')}{' closed' if self.closed else ''}>")
+
+    # What the client asked.
+
+    @property
+    def path(self):
+        """The :path, or b"" before it arrived."""
+        if self.method is not None:
+            return self.method.path
+        return b"" if self.path_field == NULL else bytes_of(self.path_field)
+
+    @property
+    def metadata(self):
+        """The regular header fields in order, copied at each call; names are lower-case."""
+        return [(bytes_of(self.fields[i].name), bytes_of(self.fields[i].value))
+                for i in range(self.field_count)]
+
+    @property
+    def deadline_s(self):
+        """The seconds that the client waits, counted from the request's arrival, or None."""
+        return None if self.timeout_s < 0 else self.timeout_s
+
+    @property
+    def peer(self):
+        """The socket address of the client, as `transport.get_extra_info("peername")`."""
+        return self.connection.peer_address
+
+    @property
+    def connection_id(self):
+        """A number that no other connection of this server has or had."""
+        return self.connection.connection_id
+
+    # Answers.
+
+    cpdef bint reply(self, bytes message) except -1:
+        """Send the one answer of a unary method with status OK."""
+        return self.send(message) and self.finish()
+
+    cpdef bint fail(self, int code, str text) except -1:
+        """End the stream with an error; trailers only if nothing was sent before."""
+        return self.finish(code, text)
+
+    cpdef bint send(self, bytes head, bytes tail=None) except -1:
+        """Queue one message, made of `head` and `tail`; neither is copied before it is written.
+
+        `tail` may be shared by many streams. False if nothing was queued: the stream has ended,
+        or the connection's queue is full, which ends the stream with RESOURCE_EXHAUSTED.
+        """
+        cdef Py_ssize_t size
+        if self.closed or self.finishing:
+            return False
+        if head is None:
+            raise TypeError("a message is bytes, not None")
+        size = GRPC_PREFIX_BYTES + PyBytes_GET_SIZE(head)
+        if tail is not None:
+            size += PyBytes_GET_SIZE(tail)
+        if self.connection.queued_bytes + size > self.connection.queued_bytes_max:
+            self.finish(RESOURCE_EXHAUSTED, "grpc: the client does not take its answers")
+            return False
+        if self.out_head is None:
+            self.out_head, self.out_tail = head, tail
+        else:
+            if self.queue is None:
+                self.queue = collections.deque()
+            self.queue.append((head, tail))
+        self.pending_bytes += size
+        self.connection.queued_bytes += size
+        if self.pending_bytes >= self.connection.drain_low_water_bytes:
+            self.drain_armed = True
+        if not self.headers_sent:
+            self.submit_headers()
+        elif self.deferred:
+            self.deferred = False
+            nghttp2_session_resume_data(self.connection.session, self.stream_id)
+        self.connection.mark_dirty()
+        return True
+
+    cpdef bint finish(self, int code=0, str text="") except -1:
+        """End the stream with a status once the queued messages are sent. Callable once."""
+        if self.closed or self.finishing:
+            return False
+        self.finishing = True
+        self.discarding = True
+        self.status_code = code
+        if code != 0:
+            self.status_text = percent_encoded(text)
+        if not self.headers_sent:
+            self.headers_sent = True
+            self.submit_trailers(True)
+        elif self.deferred:
+            self.deferred = False
+            nghttp2_session_resume_data(self.connection.session, self.stream_id)
+        self.connection.mark_dirty()
+        return True
+
+    cpdef bint reply_http(self, int status, bytes content_type, bytes body) except -1:
+        """Answer a request that is not gRPC, whole."""
+        cdef nghttp2_nv nva[3]
+        cdef nghttp2_data_provider provider
+        cdef bytes code = b"%d" % status, length
+        if self.closed or self.headers_sent:
+            return False
+        self.is_plain_http = self.finishing = self.headers_sent = self.discarding = True
+        length = b"%d" % PyBytes_GET_SIZE(body)
+        nva[0] = field(":status", 7, PyBytes_AS_STRING(code), 3, 0)
+        nva[1] = field("content-type", 12, PyBytes_AS_STRING(content_type),
+                       PyBytes_GET_SIZE(content_type), 0)
+        nva[2] = field("content-length", 14, PyBytes_AS_STRING(length),
+                       PyBytes_GET_SIZE(length), 0)
+        self.out_head = body
+        self.out_offset = GRPC_PREFIX_BYTES
+        self.pending_bytes = PyBytes_GET_SIZE(body)
+        self.connection.queued_bytes += self.pending_bytes
+        provider.source.ptr = <void *>self
+        provider.read_callback = stream_read
+        nghttp2_submit_response(
+            self.connection.session, self.stream_id, nva, 3,
+            &provider if self.pending_bytes else NULL)
+        self.connection.mark_dirty()
+        return True
+
+    cdef int submit_headers(self) except -1:
+        cdef nghttp2_nv[2] nva
+        cdef nghttp2_data_provider provider
+        nva[0] = STATUS_200
+        nva[1] = CONTENT_TYPE_GRPC
+        provider.source.ptr = <void *>self
+        provider.read_callback = stream_read
+        self.headers_sent = True
+        if nghttp2_submit_response(
+                self.connection.session, self.stream_id, nva, 2, &provider) == NGHTTP2_ERR_NOMEM:
+            raise MemoryError
+        return 0
+
+    cdef int submit_trailers(self, bint headers_too) noexcept:
+        """Submit the status: after the data, or as the whole answer (`headers_too`)."""
+        cdef nghttp2_nv[4] nva
+        cdef char[12] digits
+        cdef int count = 0
+        if headers_too:
+            nva[0] = STATUS_200
+            nva[1] = CONTENT_TYPE_GRPC
+            count = 2
+        if self.status_code == 0:
+            nva[count] = GRPC_STATUS_OK
+            count += 1
+        else:
+            nva[count] = field("grpc-status", 11, digits,
+                               snprintf(digits, 12, "%d", self.status_code), 0)
+            nva[count + 1] = field("grpc-message", 12, PyBytes_AS_STRING(self.status_text),
+                                   PyBytes_GET_SIZE(self.status_text), 0)
+            count += 2
+        if headers_too:
+            return nghttp2_submit_response(
+                self.connection.session, self.stream_id, nva, count, NULL)
+        return nghttp2_submit_trailer(self.connection.session, self.stream_id, nva, count)
+
+    cdef int copy_pending(self, OutBuffer *out, size_t length) except -1:
+        """Append the next `length` <= pending_bytes queued bytes to `out` and forget them."""
+        cdef uint8_t[GRPC_PREFIX_BYTES] prefix
+        cdef Py_ssize_t head_size, tail_size, take, left = <Py_ssize_t>length
+        self.pending_bytes -= left
+        self.connection.queued_bytes -= left
+        while left > 0:
+            head_size = PyBytes_GET_SIZE(self.out_head)
+            tail_size = 0 if self.out_tail is None else PyBytes_GET_SIZE(self.out_tail)
+            if self.out_offset < GRPC_PREFIX_BYTES:
+                encode_prefix(prefix, <uint32_t>(head_size + tail_size))
+                take = min(left, GRPC_PREFIX_BYTES - self.out_offset)
+                out_append(out, prefix + self.out_offset, take)
+            elif self.out_offset < GRPC_PREFIX_BYTES + head_size:
+                take = min(left, GRPC_PREFIX_BYTES + head_size - self.out_offset)
+                out_append(out, PyBytes_AS_STRING(self.out_head) + self.out_offset
+                           - GRPC_PREFIX_BYTES, take)
+            else:
+                take = min(left, GRPC_PREFIX_BYTES + head_size + tail_size - self.out_offset)
+                out_append(out, PyBytes_AS_STRING(self.out_tail) + self.out_offset
+                           - GRPC_PREFIX_BYTES - head_size, take)
+            self.out_offset += take
+            left -= take
+            if self.out_offset == GRPC_PREFIX_BYTES + head_size + tail_size:
+                self.out_offset = 0
+                if self.queue:
+                    self.out_head, self.out_tail = self.queue.popleft()
+                else:
+                    self.out_head = self.out_tail = None
+        if self.drain_armed and self.pending_bytes < self.connection.drain_low_water_bytes:
+            self.drain_armed = False
+            if self.on_drained is not None:
+                self.connection.drained.append(self)
+        return 0
+
+    # The request as it arrives; called by the connection's nghttp2 callbacks.
+
+    cdef int keep_header(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) except -1:
+        """Look at one header field and keep a reference to it."""
+        cdef nghttp2_vec n = nghttp2_rcbuf_get_buf(name)
+        cdef nghttp2_vec v = nghttp2_rcbuf_get_buf(value)
+        cdef int capacity
+        cdef void *grown
+        if self.headers_too_large:
+            return 0
+        self.header_bytes += n.len + v.len + HEADER_FIELD_OVERHEAD
+        if self.header_bytes > self.connection.header_bytes_max:
+            self.headers_too_large = True
+            return 0
+        if n.len > 0 and n.base[0] == c':':
+            if equals(n, ":path", 5) and self.path_field == NULL:
+                nghttp2_rcbuf_incref(value)
+                self.path_field = value
+            elif equals(n, ":method", 7):
+                self.is_post = equals(v, "POST", 4)
+            return 0
+        if equals(n, "content-type", 12):
+            self.is_grpc = v.len >= 16 and memcmp(v.base, "application/grpc", 16) == 0
+        elif equals(n, "grpc-timeout", 12):
+            self.timeout_s = parse_timeout(v.base, v.len)
+        if self.field_count == self.field_capacity:
+            capacity = max(FIELDS_AT_FIRST, self.field_capacity * 2)
+            grown = PyMem_Realloc(self.fields, capacity * sizeof(HeaderField))
+            if grown == NULL:
+                raise MemoryError
+            self.fields = <HeaderField *>grown
+            self.field_capacity = capacity
+        nghttp2_rcbuf_incref(name)
+        nghttp2_rcbuf_incref(value)
+        self.fields[self.field_count].name = name
+        self.fields[self.field_count].value = value
+        self.field_count += 1
+        return 0
+
+    cdef int headers_complete(self) except -1:
+        """Find the handler; refuse what has none."""
+        if self.headers_too_large:
+            self.finish(RESOURCE_EXHAUSTED, "received metadata size exceeds limit")
+            return 0
+        if not self.is_grpc:
+            if self.connection.http_handler is None:
+                self.reply_http(415, b"text/plain", b"content-type must be application/grpc\n")
+            return 0
+        if not self.is_post:
+            self.reply_http(405, b"text/plain", b"a gRPC request is a POST\n")
+            return 0
+        path = self.path
+        self.method = self.connection.methods.methods.get(path)
+        if self.method is None:
+            self.finish(UNIMPLEMENTED, self.connection.methods.refusal(path))
+        elif self.method.is_streaming:
+            try:
+                self.handler = self.method.handler(self)
+            except BaseException as error:
+                self.connection.handler_failed(self, error)
+        return 0
+
+    cdef int take_data(self, const uint8_t *data, size_t length) except -1:
+        """Cut gRPC messages out of the body."""
+        cdef size_t take
+        cdef Py_ssize_t wanted
+        if not self.is_grpc:
+            return self.take_body(data, length)
+        while length > 0 and not self.discarding and not self.closed:
+            if self.message_complete:
+                self.finish(INTERNAL, "grpc: a unary request has more than one message")
+                return 0
+            if self.prefix_filled < GRPC_PREFIX_BYTES:
+                take = min(length, <size_t>(GRPC_PREFIX_BYTES - self.prefix_filled))
+                memcpy(self.prefix + self.prefix_filled, data, take)
+                self.prefix_filled += <int>take
+                data += take
+                length -= take
+                if self.prefix_filled < GRPC_PREFIX_BYTES or not self.begin_message():
+                    continue
+            wanted = self.message_size - self.message_filled
+            take = min(length, <size_t>wanted)
+            if take > 0:
+                memcpy(PyBytes_AS_STRING(self.message) + self.message_filled, data, take)
+            self.message_filled += take
+            data += take
+            length -= take
+            if self.message_filled == self.message_size:
+                self.end_message()
+        return 0
+
+    cdef int take_body(self, const uint8_t *data, size_t length) except -1:
+        """Gather the body of a plain HTTP request."""
+        if self.discarding or self.closed:
+            return 0
+        if self.message_filled + <Py_ssize_t>length > self.connection.request_bytes_max:
+            self.reply_http(413, b"text/plain", b"request body too large\n")
+            return 0
+        part = PyBytes_FromStringAndSize(<char *>data, length)
+        self.message = part if self.message is None else self.message + part
+        self.message_filled += length
+        return 0
+
+    cdef int begin_message(self) except -1:
+        """Make room for the message that the prefix announces. 0 if it is refused."""
+        cdef Http2Session connection = self.connection
+        cdef uint32_t size = ((<uint32_t>self.prefix[1] << 24) | (<uint32_t>self.prefix[2] << 16)
+                              | (<uint32_t>self.prefix[3] << 8) | self.prefix[4])
+        if self.prefix[0] > 1:
+            self.finish(INTERNAL, f"grpc: received unexpected payload format {self.prefix[0]}")
+            return 0
+        if self.prefix[0] == 1:
+            encoding = dict(self.metadata).get(b"grpc-encoding", b"").decode("latin-1")
+            if encoding in ("", "identity"):
+                self.finish(INTERNAL, "grpc: compressed flag set with identity or empty encoding")
+            else:
+                self.finish(
+                    UNIMPLEMENTED,
+                    f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"')
+            return 0
+        if size > connection.request_bytes_max:
+            self.finish(
+                RESOURCE_EXHAUSTED, "grpc: received message larger than max "
+                f"({size} vs. {connection.request_bytes_max})")
+            return 0
+        if connection.partial_bytes + size > connection.partial_bytes_max:
+            self.finish(RESOURCE_EXHAUSTED, "grpc: too many incomplete messages on the connection")
+            return 0
+        self.message = PyBytes_FromStringAndSize(NULL, size)
+        self.message_size = size
+        self.message_filled = 0
+        connection.partial_bytes += size
+        return 1
+
+    cdef int end_message(self) except -1:
+        """Give a complete message to a streaming handler, or keep it for the unary one."""
+        self.connection.partial_bytes -= self.message_size
+        self.prefix_filled = 0
+        if not self.method.is_streaming:
+            self.message_complete = True
+            return 0
+        message, self.message = self.message, None
+        self.message_size = self.message_filled = 0
+        try:
+            self.handler.on_message(message)
+        except BaseException as error:
+            self.connection.handler_failed(self, error)
+        return 0
+
+    cdef int request_complete(self) except -1:
+        """The client has sent all: call the unary handler, or tell the streaming one."""
+        self.half_closed = True
+        if self.discarding or self.closed:
+            return 0
+        try:
+            if not self.is_grpc:
+                body, self.message = self.message, None
+                self.connection.http_handler(self, body or b"")
+            elif self.prefix_filled > 0:
+                self.finish(INTERNAL, "unexpected EOF")
+            elif self.method.is_streaming:
+                self.handler.on_half_close()
+            elif not self.message_complete:
+                self.finish(INTERNAL, "EOF")
+            else:
+                message, self.message = self.message, None
+                self.method.handler(self, message)
+        except BaseException as error:
+            self.connection.handler_failed(self, error)
+        return 0
+
+    # Membership in the connection.
+
+    cdef int attach(self) except -1:
+        """Enter the connection's list, which holds a reference until `detach`."""
+        cdef Http2Session connection = self.connection
+        self.next_stream = connection.first_stream
+        if self.next_stream != NULL:
+            (<Stream>self.next_stream).previous_stream = <void *>self
+        connection.first_stream = <void *>self
+        self.attached = True
+        Py_INCREF(self)
+        return 0
+
+    cdef int detach(self) except -1:
+        """Leave the connection's list: nothing can be sent any more. Tells the handler."""
+        cdef Http2Session connection = self.connection
+        if not self.attached:
+            return 0
+        self.attached = False
+        self.closed = True
+        if self.previous_stream != NULL:
+            (<Stream>self.previous_stream).next_stream = self.next_stream
+        else:
+            connection.first_stream = self.next_stream
+        if self.next_stream != NULL:
+            (<Stream>self.next_stream).previous_stream = self.previous_stream
+        self.previous_stream = self.next_stream = NULL
+        connection.queued_bytes -= self.pending_bytes
+        if self.is_grpc and self.message is not None and not self.message_complete:
+            connection.partial_bytes -= self.message_size
+        self.pending_bytes = 0
+        self.queue = self.out_head = self.out_tail = self.message = None
+        handler, on_closed = self.handler, self.on_closed
+        self.handler = self.on_closed = self.on_drained = None
+        try:
+            if handler is not None:
+                handler.on_closed()
+            if on_closed is not None:
+                on_closed()
+        except BaseException as error:
+            connection.handler_failed(self, error)
+        finally:
+            Py_DECREF(self)
+        return 0
+
+
+cdef ssize_t stream_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
+                         uint32_t *data_flags, nghttp2_data_source *source,
+                         void *user_data) noexcept:
+    """Tell nghttp2 how much of the queue goes into the next DATA frame; copying comes after."""
+    cdef Stream stream = <Stream>source.ptr
+    cdef ssize_t size = min(<ssize_t>length, <ssize_t>stream.pending_bytes)
+    if size == 0 and not stream.finishing:
+        stream.deferred = True
+        return NGHTTP2_ERR_DEFERRED
+    if size > 0:
+        data_flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
+    if size == stream.pending_bytes and stream.finishing:
+        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
+        if not stream.is_plain_http:
+            data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+            stream.submit_trailers(False)
+    return size
+
+
+cdef int stream_send_data(nghttp2_session *session, nghttp2_frame *frame,
+                          const uint8_t *frame_header, size_t length,
+                          nghttp2_data_source *source, void *user_data) noexcept:
+    """Write the DATA frame that `stream_read` announced."""
+    cdef Stream stream = <Stream>source.ptr
+    try:
+        out_append(stream.connection.out, frame_header, 9)
+        stream.copy_pending(stream.connection.out, length)
+    except BaseException as error:
+        stream.connection.escaped = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+    return 0
