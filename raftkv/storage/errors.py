@@ -19,7 +19,7 @@ class CorruptLogError(StorageError):
 
 
 class LogFullError(StorageError):
-    """No room: the disk is full (ENOSPC, EDQUOT) or the map size is reached. Nothing was written."""
+    """No room: the disk is full or the map size is reached. Nothing was written."""
 
     def __init__(self, operation: str, detail: str) -> None:
         super().__init__(f"{operation}: no space for the log ({detail}); free disk space, restart")

@@ -1,0 +1,127 @@
+"""Elections: who may campaign, who gets a vote, when a leader must let go (Raft §5.2, §5.4.1)."""
+
+from __future__ import annotations
+
+from raftkv.raft.messages import Message, MessageType
+from raftkv.raft.quorum import VoteResult
+from raftkv.raft.roles import Role
+from raftkv.raft.state import RaftState
+
+
+def campaign(state: RaftState, *, force: bool = False) -> None:
+    """Try to become leader. `force` (leadership was handed to us) skips pre-vote and leases."""
+    if state.role is Role.LEADER or not state.is_promotable():
+        return
+    if state.config.pre_vote and not force:
+        state.become_pre_candidate()
+        _ask_for_votes(state, MessageType.PRE_VOTE, force=False)
+        _count_votes(state)
+    else:
+        _campaign_for_real(state, force=force)
+
+
+def _campaign_for_real(state: RaftState, *, force: bool) -> None:
+    state.become_candidate()
+    _ask_for_votes(state, MessageType.VOTE, force=force)
+    # Our own vote counts like any other: once it is synced. It comes back through `persisted()`.
+    state.after_persist.append(Message(MessageType.VOTE_RESPONSE, state.id, state.id, state.term))
+
+
+def _ask_for_votes(state: RaftState, type_: MessageType, *, force: bool) -> None:
+    """Ask all other voters; a pre-vote asks for the term that would follow."""
+    pre = type_ is MessageType.PRE_VOTE
+    queue = state.outbox if pre else state.after_persist
+    for voter in sorted(state.configuration.all_voters - {state.id}):
+        queue.append(
+            Message(
+                type_,
+                voter,
+                state.id,
+                state.term + 1 if pre else state.term,
+                index=state.log.last_index,
+                log_term=state.log.last_term,
+                force=force,
+            )
+        )
+
+
+def handle_vote_request(state: RaftState, message: Message) -> None:
+    """Grant or refuse a vote or pre-vote of our term or (pre-vote) a later one.
+
+    One vote a term, first come first served, and only to a log as up-to-date as ours (Raft §5.4.1).
+    """
+    pre = message.type is MessageType.PRE_VOTE
+    may_vote = (
+        state.vote == message.sender
+        or (state.vote == 0 and state.leader_id == 0)
+        or (pre and message.term > state.term)
+    )
+    granted = may_vote and state.log.is_up_to_date(message.index, message.log_term)
+    if granted and not pre:
+        state.election_elapsed = 0
+        state.vote = message.sender
+    answer = Message(
+        MessageType.PRE_VOTE_RESPONSE if pre else MessageType.VOTE_RESPONSE,
+        message.sender,
+        state.id,
+        message.term if granted else state.term,
+        reject=not granted,
+    )
+    # A vote vouches for what must survive a crash; a pre-vote promises nothing.
+    (state.outbox if pre else state.after_persist).append(answer)
+
+
+def handle_vote_response(state: RaftState, message: Message) -> None:
+    """Count an answer to the campaign that is under way; others are ignored."""
+    if message.type is MessageType.PRE_VOTE_RESPONSE:
+        expected = state.term if message.reject else state.term + 1
+        if state.role is not Role.PRE_CANDIDATE or message.term != expected:
+            return
+    elif state.role is not Role.CANDIDATE:
+        return
+    state.votes.setdefault(message.sender, not message.reject)
+    _count_votes(state)
+
+
+def _count_votes(state: RaftState) -> None:
+    result = state.configuration.vote_result(state.votes)
+    if result is VoteResult.LOST:
+        state.become_follower(state.term, 0)
+    elif result is VoteResult.WON:
+        if state.role is Role.PRE_CANDIDATE:
+            _campaign_for_real(state, force=False)
+        else:
+            state.become_leader()
+
+
+def tick_election(state: RaftState) -> None:
+    """Count a tick of someone who does not lead; campaign when nobody was heard for too long."""
+    state.election_elapsed += 1
+    if state.election_elapsed >= state.randomized_timeout and state.is_promotable():
+        state.election_elapsed = 0
+        campaign(state)
+
+
+def tick_leadership(state: RaftState) -> None:
+    """Count a leader's tick; every election timeout, step down if no quorum was heard.
+
+    Raft dissertation §6.2. A transfer that did not end within that time is given up (§3.10).
+    """
+    state.election_elapsed += 1
+    if state.election_elapsed < state.config.election_timeout_ticks:
+        return
+    state.election_elapsed = 0
+    state.transferee = 0
+    if not state.config.check_quorum:
+        return
+    heard = {member: True for member, progress in state.peers.items() if progress.recent_active}
+    heard[state.id] = True
+    for progress in state.peers.values():
+        progress.recent_active = False
+    if state.configuration.vote_result(heard) is not VoteResult.WON:
+        state.become_follower(state.term, 0)
+
+
+def handle_timeout_now(state: RaftState) -> None:
+    """Campaign at once: the leader hands over to us (Raft dissertation §3.10)."""
+    campaign(state, force=True)

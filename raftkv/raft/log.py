@@ -1,0 +1,208 @@
+"""The log as the algorithm sees it: synced entries behind a `LogReader`, recent ones in memory.
+
+    base          first of tail       stable_index   taken_index   last_index
+     |  reader only  |  reader and tail  |  being synced |  tail only  |
+
+The tail holds every entry that is not yet synced, and keeps synced ones for a while, because
+followers that are nearly level and the applier ask for them next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raftkv.raft.errors import LogUnavailable
+from raftkv.raft.log_reader import LogReader
+from raftkv.raft.messages import Entry
+
+ENTRIES_PER_TAKE_MAX = 4096
+"""Entries handed out for applying at once."""
+
+
+class RaftLog:
+    """Invariants: stable_index <= taken_index <= last_index; commit_index <= last_index."""
+
+    __slots__ = (
+        "_cache_bytes",
+        "_cache_bytes_max",
+        "_offset",
+        "_reader",
+        "_tail",
+        "_taken_in_flight",
+        "commit_index",
+        "handed_out_index",
+        "last_index",
+        "last_term",
+        "stable_index",
+        "taken_index",
+    )
+
+    def __init__(
+        self, reader: LogReader, *, commit_index: int, applied_index: int, cache_bytes_max: int
+    ) -> None:
+        """Start behind what the reader holds.
+
+        Raises ValueError when the state machine's `applied_index` and the log do not meet.
+        """
+        last = reader.last_index
+        if commit_index > last:
+            raise ValueError(f"entry {commit_index} is committed, but the log ends at {last}")
+        if not reader.first_index - 1 <= applied_index <= last:
+            raise ValueError(
+                f"the state is applied up to entry {applied_index}, but the log holds "
+                f"{reader.first_index} to {last}: they are not of the same member and moment"
+            )
+        self._reader = reader
+        self._tail: list[Entry] = []
+        self._offset = last + 1
+        """Index of `_tail[0]`."""
+        self._cache_bytes = 0
+        self._cache_bytes_max = cache_bytes_max
+        self.last_index = last
+        self.last_term = reader.term(last)
+        self.stable_index = last
+        """Synced up to here, and the same as in memory."""
+        self.taken_index = last
+        """Handed out for syncing up to here."""
+        self._taken_in_flight = last
+        self.commit_index = max(commit_index, applied_index)
+        self.handed_out_index = applied_index
+        """Handed out for applying up to here."""
+
+    @property
+    def first_index(self) -> int:
+        """Index of the oldest entry that can be read."""
+        return self._reader.first_index
+
+    def term(self, index: int) -> int:
+        """Return the term of an entry, or of the base. Raises LogCompacted, LogUnavailable."""
+        if index == self.last_index:
+            return self.last_term
+        if index > self.last_index:
+            raise LogUnavailable(index, self.last_index)
+        if index >= self._offset:
+            return self._tail[index - self._offset].term
+        return self._reader.term(index)
+
+    def matches(self, index: int, term: int) -> bool:
+        """Say whether the log has an entry of `term` at `index`; below the base, say no."""
+        if index > self.last_index or index < self.first_index - 1:
+            return False
+        return self.term(index) == term
+
+    def is_up_to_date(self, last_index: int, last_term: int) -> bool:
+        """Say whether a log that ends so is at least as up-to-date as this one (Raft §5.4.1)."""
+        return (last_term, last_index) >= (self.last_term, self.last_index)
+
+    def entries(self, lo: int, hi: int, bytes_max: int, count_max: int = 1 << 62) -> list[Entry]:
+        """Return entries of [lo, hi) from `lo` on, within both bounds but at least one.
+
+        Costs a disk read only when `lo` is older than the tail. Raises LogCompacted.
+        """
+        assert lo < hi <= self.last_index + 1
+        hi = min(hi, lo + count_max)
+        if lo < self._offset:
+            return self._reader.entries(lo, min(hi, self._offset), bytes_max)
+        start = lo - self._offset
+        found = self._tail[start : start + hi - lo]
+        size = 0
+        for position, entry in enumerate(found):
+            size += entry.size_bytes
+            if size > bytes_max and position:
+                del found[position:]
+                break
+        return found
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Put entries at the end; they follow `last_index`."""
+        assert entries[0].index == self.last_index + 1
+        self._tail.extend(entries)
+        self._cache_bytes += sum(entry.size_bytes for entry in entries)
+        self.last_index = entries[-1].index
+        self.last_term = entries[-1].term
+
+    def merge(self, entries: Sequence[Entry]) -> None:
+        """Take a leader's entries: skip what is there, replace a conflicting tail (Raft §5.3)."""
+        for position, entry in enumerate(entries):
+            if entry.index > self.last_index:
+                self.append(entries[position:])
+                return
+            if self.term(entry.index) != entry.term:
+                self._truncate_suffix(entry.index)
+                self.append(entries[position:])
+                return
+
+    def _truncate_suffix(self, index: int) -> None:
+        """Forget the entries at and above `index` and whatever was said of their durability."""
+        assert index > self.commit_index, "a committed entry conflicts with the leader's"
+        if index < self._offset:
+            self._tail.clear()
+            self._cache_bytes = 0
+            self._offset = index
+        else:
+            cut = index - self._offset
+            self._cache_bytes -= sum(entry.size_bytes for entry in self._tail[cut:])
+            del self._tail[cut:]
+        self.stable_index = min(self.stable_index, index - 1)
+        self.taken_index = min(self.taken_index, index - 1)
+        # A sync of the removed entries may be under way; it must not vouch for their successors.
+        self._taken_in_flight = min(self._taken_in_flight, index - 1)
+        self.last_index = index - 1
+        self.last_term = self._tail[-1].term if self._tail else self._reader.term(self.last_index)
+
+    def find_conflict(self, index: int, term: int) -> tuple[int, int]:
+        """Return the highest index <= `index` whose term is <= `term`, and that term.
+
+        Two logs cannot agree above it, so whole terms are skipped (Raft §5.3, last paragraphs). The
+        term is 0 where the log does not reach that far back.
+        """
+        index = min(index, self.last_index)
+        base = self.first_index - 1
+        while index > base:
+            found = self.term(index)
+            if found <= term:
+                return index, found
+            index -= 1
+        return index, self.term(index) if index == base else 0
+
+    def take_unstable(self) -> tuple[Entry, ...]:
+        """Hand out what must be synced next. One at a time: `mark_stable` ends it."""
+        start = self.taken_index + 1 - self._offset
+        self.taken_index = self._taken_in_flight = self.last_index
+        return tuple(self._tail[start:])
+
+    def has_unstable(self) -> bool:
+        """Say whether entries wait to be handed out for syncing."""
+        return self.taken_index < self.last_index
+
+    def mark_stable(self) -> None:
+        """Note that what was taken is synced, but for entries replaced meanwhile."""
+        self.stable_index = self._taken_in_flight
+        self._evict()
+
+    def applicable(self) -> bool:
+        """Say whether committed and synced entries wait to be handed out for applying."""
+        return self.handed_out_index < min(self.commit_index, self.stable_index)
+
+    def take_committed(self, bytes_max: int) -> tuple[Entry, ...]:
+        """Hand out the next entries to apply, in order, never above what is synced here."""
+        hi = min(self.commit_index, self.stable_index)
+        if self.handed_out_index >= hi:
+            return ()
+        found = tuple(
+            self.entries(self.handed_out_index + 1, hi + 1, bytes_max, ENTRIES_PER_TAKE_MAX)
+        )
+        self.handed_out_index = found[-1].index
+        return found
+
+    def _evict(self) -> None:
+        """Drop the older half of the cache when it is full; never what is unsynced or unapplied."""
+        if self._cache_bytes <= self._cache_bytes_max:
+            return
+        limit = min(self.stable_index, self.handed_out_index) + 1 - self._offset
+        drop = 0
+        while drop < limit and self._cache_bytes > self._cache_bytes_max // 2:
+            self._cache_bytes -= self._tail[drop].size_bytes
+            drop += 1
+        del self._tail[:drop]
+        self._offset += drop

@@ -1,0 +1,182 @@
+"""The state of one member and the changes of role; the rules are in the files beside it."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from raftkv.raft.config import RaftConfig
+from raftkv.raft.log import RaftLog
+from raftkv.raft.log_reader import LogReader, RandomSource
+from raftkv.raft.messages import Entry, EntryKind, HardState, Message
+from raftkv.raft.progress import Progress
+from raftkv.raft.quorum import Configuration
+from raftkv.raft.read_index import ReadQueue
+from raftkv.raft.ready import ReadState
+from raftkv.raft.roles import TRANSITIONS, Role
+
+
+class RaftState:
+    """Everything a member knows. Written by the rules of one `RaftNode`, by nobody else."""
+
+    __slots__ = (
+        "after_persist",
+        "config",
+        "configuration",
+        "election_elapsed",
+        "heartbeat_elapsed",
+        "id",
+        "leader_id",
+        "log",
+        "outbox",
+        "peers",
+        "random",
+        "randomized_timeout",
+        "read_states",
+        "reads",
+        "role",
+        "term",
+        "transferee",
+        "uncommitted",
+        "uncommitted_bytes",
+        "vote",
+        "votes",
+    )
+
+    def __init__(
+        self,
+        config: RaftConfig,
+        reader: LogReader,
+        hard_state: HardState,
+        applied_index: int,
+        random: RandomSource,
+    ) -> None:
+        self.config = config
+        self.id = config.id
+        self.random = random
+        self.configuration = Configuration(config.voters, frozenset(), config.learners)
+        self.log = RaftLog(
+            reader,
+            commit_index=hard_state.commit,
+            applied_index=applied_index,
+            cache_bytes_max=config.cache_bytes_max,
+        )
+        self.term = hard_state.term
+        self.vote = hard_state.vote
+        self.role = Role.FOLLOWER
+        self.leader_id = 0
+        self.votes: dict[int, bool] = {}
+        self.peers: dict[int, Progress] = {}
+        """Progress of everyone else; filled while leading."""
+        self.transferee = 0
+        """Who shall lead next; proposals are refused meanwhile. 0: nobody."""
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        self.randomized_timeout = 0
+        self.outbox: list[Message] = []
+        """Messages that may leave at once."""
+        self.after_persist: list[Message] = []
+        """Messages that vouch for unsynced state; one to ourselves is our own vote."""
+        self.reads = ReadQueue(config.reads_waiting_max)
+        self.read_states: list[ReadState] = []
+        self.uncommitted: deque[tuple[int, int]] = deque()
+        """Index and bytes of own entries that are not committed."""
+        self.uncommitted_bytes = 0
+        self._reset(self.term)
+
+    def match_index(self, member: int) -> int:
+        """Return what a member holds durably, as the leader knows; ourselves: what is synced."""
+        return self.log.stable_index if member == self.id else self.peers[member].match_index
+
+    def is_promotable(self) -> bool:
+        """Say whether this member may lead."""
+        return self.id in self.configuration.all_voters
+
+    def in_lease(self) -> bool:
+        """Say whether a leader was heard so recently that nobody else should be elected.
+
+        Raft dissertation §4.2.3.
+        """
+        return (
+            self.config.check_quorum
+            and self.leader_id != 0
+            and self.election_elapsed < self.config.election_timeout_ticks
+        )
+
+    def _reset(self, term: int) -> None:
+        """Begin anew in `term`; the vote is kept only while the term is."""
+        if term != self.term:
+            self.term = term
+            self.vote = 0
+        self.leader_id = 0
+        self.votes = {}
+        self.peers = {}
+        self.transferee = 0
+        self.election_elapsed = 0
+        self.heartbeat_elapsed = 0
+        timeout = self.config.election_timeout_ticks
+        self.randomized_timeout = timeout + self.random.randrange(timeout)
+        self.reads = ReadQueue(self.config.reads_waiting_max)
+        self.uncommitted.clear()
+        self.uncommitted_bytes = 0
+
+    def _enter(self, role: Role) -> None:
+        assert role in TRANSITIONS[self.role], f"{self.role.name} may not become {role.name}"
+        self.role = role
+
+    def become_follower(self, term: int, leader_id: int) -> None:
+        """Follow `leader_id` (0: nobody yet) in `term`, which is never lower than ours."""
+        assert term >= self.term
+        self._enter(Role.FOLLOWER)
+        self._reset(term)
+        self.leader_id = leader_id
+
+    def become_pre_candidate(self) -> None:
+        """Ask for votes without a new term (Raft dissertation §9.6)."""
+        self._enter(Role.PRE_CANDIDATE)
+        self._reset(self.term)
+        self.votes = {self.id: True}
+
+    def become_candidate(self) -> None:
+        """Begin a term and vote for ourselves; the vote counts when it is synced (Raft §5.2)."""
+        self._enter(Role.CANDIDATE)
+        self._reset(self.term + 1)
+        self.vote = self.id
+
+    def become_leader(self) -> None:
+        """Lead: ask every follower where it stands, and begin the term with an empty entry.
+
+        Entries of earlier terms commit only through that entry (Raft §5.4.2, §8).
+        """
+        self._enter(Role.LEADER)
+        self._reset(self.term)
+        self.leader_id = self.id
+        for member in self.configuration.members - {self.id}:
+            self.peers[member] = self._new_progress()
+        self.append_own(b"", EntryKind.EMPTY)
+
+    def _new_progress(self) -> Progress:
+        progress = Progress(
+            self.log.last_index + 1,
+            inflight_appends_max=self.config.inflight_appends_max,
+            inflight_bytes_max=self.config.inflight_bytes_max,
+        )
+        progress.send_empty = True
+        return progress
+
+    def append_own(self, data: bytes, kind: EntryKind) -> int:
+        """Append a leader's entry and return its index."""
+        assert self.role is Role.LEADER
+        entry = Entry(self.term, self.log.last_index + 1, kind, data)
+        self.log.append((entry,))
+        self.uncommitted.append((entry.index, entry.size_bytes))
+        self.uncommitted_bytes += entry.size_bytes
+        return entry.index
+
+    def commit_to(self, index: int) -> None:
+        """Advance the commit index, never back, and give room to new proposals."""
+        assert index <= self.log.last_index, "commit beyond the log: entries were lost"
+        if index <= self.log.commit_index:
+            return
+        self.log.commit_index = index
+        while self.uncommitted and self.uncommitted[0][0] <= index:
+            self.uncommitted_bytes -= self.uncommitted.popleft()[1]
