@@ -15,6 +15,7 @@ EXTENSIONS = {
     "http2_wire": ["nghttp2"],
     "log_store": ["lmdb"],
     "mvcc_store": ["lmdb"],
+    "command_batch": [],
     "watch_hub": [],
 }
 """Module of `raftkv._native` -> the C libraries that it links."""

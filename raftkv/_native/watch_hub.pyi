@@ -20,7 +20,8 @@ class Sink(Protocol):
 
     @property
     def pending_bytes(self) -> int: ...
-    def send(self, message: bytes) -> object: ...
+    def send(self, head: bytes, tail: bytes | None = None) -> object:
+        """Send the message head + tail; the tail may be shared by many sinks."""
 
 def prefix_end(prefix: bytes) -> bytes: ...
 @final

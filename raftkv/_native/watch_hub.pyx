@@ -210,7 +210,7 @@ cdef class EventBlock:
 
 
 cdef class WatchStream:
-    """All watchers of one gRPC stream. `sink` has `send(bytes)` and `pending_bytes`."""
+    """All watchers of one gRPC stream. `sink` has `send(head, tail)` and `pending_bytes`."""
 
     def __init__(self, WatchHub hub, sink):
         self.hub = hub
@@ -425,7 +425,7 @@ cdef class WatchHub:
         watcher.idle = False
         self.events_sent += len(entries)
         if not watcher.fragment or len(body) < self.fragment_bytes or len(entries) == 1:
-            watcher.stream.sink.send(head + body)
+            watcher.stream.sink.send(head, body)
             return 0
         begin = 0
         while begin < len(entries):
@@ -434,8 +434,9 @@ cdef class WatchHub:
             while end < len(entries) and size + len(<bytes> entries[end]) < self.fragment_bytes:
                 size += len(<bytes> entries[end])
                 end += 1
-            body = b"".join(entries[begin:end])
-            watcher.stream.sink.send(head + (b"\x38\x01" if end < len(entries) else b"") + body)
+            watcher.stream.sink.send(
+                head + (b"\x38\x01" if end < len(entries) else b""), b"".join(entries[begin:end])
+            )
             begin = end
         return 0
 

@@ -61,7 +61,8 @@ class Wire:
         self.pending_bytes = 0
         self.stuck = False
 
-    def send(self, message: bytes) -> bool:
+    def send(self, head: bytes, tail: bytes | None = None) -> bool:
+        message = head + (tail or b"")
         self.responses.append(rpc_pb2.WatchResponse.FromString(message))
         if self.stuck:
             self.pending_bytes += len(message)

@@ -1,0 +1,120 @@
+"""Gather commands into the bytes of one Raft entry, and give the answers back.
+
+Layout, little-endian: u64 origin member id, u64 batch id, u32 count, then for each command
+u8 kind, u32 length, payload.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+__all__ = ["CommandBatch", "answer", "read_header"]
+
+cdef enum:
+    HEADER_BYTES = 20
+    COMMAND_BYTES = 5
+    CAPACITY_FIRST = 4096
+
+
+cdef class CommandBatch:
+    """Commands in the order they came, with who waits for each."""
+
+    def __cinit__(self):
+        self.waiters = []
+
+    def __dealloc__(self):
+        PyMem_Free(self.data)
+
+    def __len__(self):
+        return len(self.waiters)
+
+    cdef int reserve(self, Py_ssize_t extra) except -1:
+        cdef Py_ssize_t capacity = self.capacity or CAPACITY_FIRST
+        cdef void *grown
+        while capacity < self.size_bytes + extra:
+            capacity *= 2
+        if capacity != self.capacity:
+            grown = PyMem_Realloc(self.data, capacity)
+            if grown == NULL:
+                raise MemoryError
+            self.data = <char *> grown
+            self.capacity = capacity
+        return 0
+
+    def add(self, unsigned char kind, bytes payload not None, waiter):
+        """Append one command; its payload is copied once. O(len(payload))."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
+        cdef uint32_t stored = <uint32_t> length
+        if length > 0x7FFFFFFF:
+            raise ValueError("a command has less than 2 GiB")
+        self.reserve(COMMAND_BYTES + length)
+        self.data[self.size_bytes] = <char> kind
+        memcpy(self.data + self.size_bytes + 1, &stored, 4)
+        memcpy(self.data + self.size_bytes + COMMAND_BYTES, PyBytes_AS_STRING(payload), length)
+        self.size_bytes += COMMAND_BYTES + length
+        self.waiters.append(waiter)
+
+    def seal(self, uint64_t origin, uint64_t batch_id):
+        """Return the batch as the bytes of an entry."""
+        cdef bytes sealed = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + self.size_bytes)
+        cdef char *out = PyBytes_AS_STRING(sealed)
+        cdef uint32_t count = <uint32_t> len(self.waiters)
+        memcpy(out, &origin, 8)
+        memcpy(out + 8, &batch_id, 8)
+        memcpy(out + 16, &count, 4)
+        memcpy(out + HEADER_BYTES, self.data, self.size_bytes)
+        return sealed
+
+
+def read_header(bytes batch not None):
+    """Return (origin, batch id, count, kind of the first command). Raises ValueError if cut."""
+    cdef const char *data = PyBytes_AS_STRING(batch)
+    cdef uint64_t origin, batch_id
+    cdef uint32_t count
+    if PyBytes_GET_SIZE(batch) < HEADER_BYTES + COMMAND_BYTES:
+        raise ValueError("a batch has a header and at least one command")
+    memcpy(&origin, data, 8)
+    memcpy(&batch_id, data + 8, 8)
+    memcpy(&count, data + 16, 4)
+    return origin, batch_id, count, <uint8_t> data[HEADER_BYTES]
+
+
+def read_commands(bytes batch not None):
+    """Return the (kind, payload) pairs of a batch. Raises ValueError where it is malformed."""
+    cdef const char *data = PyBytes_AS_STRING(batch)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(batch), place = HEADER_BYTES
+    cdef uint32_t length, number
+    cdef list commands = []
+    for number in range(read_header(batch)[2]):
+        if size - place < COMMAND_BYTES:
+            raise ValueError("a batch ends inside a command")
+        memcpy(&length, data + place + 1, 4)
+        if size - place - COMMAND_BYTES < <Py_ssize_t> length:
+            raise ValueError("a batch ends inside a command")
+        commands.append(
+            (<uint8_t> data[place],
+             PyBytes_FromStringAndSize(data + place + COMMAND_BYTES, length))
+        )
+        place += COMMAND_BYTES + <Py_ssize_t> length
+    if place != size:
+        raise ValueError("a batch has bytes after its last command")
+    return commands
+
+
+def answer(list waiters not None, list results not None, dict errors not None):
+    """Give each waiter its result: bytes to `reply`, an error's number to `fail`.
+
+    `errors` maps numbers to (gRPC status, text). Both lists have the same length.
+    """
+    cdef Py_ssize_t place
+    if len(waiters) != len(results):
+        raise ValueError("as many results as waiters are needed")
+    for place in range(len(waiters)):
+        waiter = waiters[place]
+        result = results[place]
+        if type(result) is bytes:
+            waiter.reply(result)
+        else:
+            status, text = errors[result]
+            waiter.fail(status, text)

@@ -1,0 +1,69 @@
+"""Kinds of commands in a batch, and waiters that are no gRPC stream."""
+
+import asyncio
+from enum import IntEnum
+
+from raftkv.errors import ERRORS, ErrorCode
+
+__all__ = ["CommandKind", "FutureWaiter", "RequestFailed", "fail_with"]
+
+from raftkv._native.command_batch import Waiter
+
+
+class CommandKind(IntEnum):
+    """What a command is; its payload is the request's protobuf bytes below 64."""
+
+    PUT = 1
+    DELETE_RANGE = 2
+    TXN = 3
+    COMPACTION = 4
+    LEASE_GRANT = 5
+    LEASE_REVOKE = 6
+    MEMBER_RECORD = 64
+    """Published name and client URLs of a member; opaque to the store."""
+
+
+class RequestFailed(Exception):
+    """A request ended with a gRPC status and text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        self.text = text
+        super().__init__(text)
+
+
+class FutureWaiter:
+    """Turns an answer into the result of a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[bytes] = loop.create_future()
+
+    def reply(self, message: bytes) -> None:
+        """Complete the future with a response message."""
+        if not self.future.done():
+            self.future.set_result(message)
+
+    def fail(self, code: int, text: str) -> None:
+        """Complete the future with RequestFailed."""
+        if not self.future.done():
+            self.future.set_exception(RequestFailed(code, text))
+
+
+class NobodyWaits:
+    """Takes the answer to a command that the member proposed for itself."""
+
+    __slots__ = ()
+
+    def reply(self, message: bytes) -> None:
+        """Ignore the answer."""
+
+    def fail(self, code: int, text: str) -> None:
+        """Ignore the failure: what still matters is proposed again later."""
+
+
+def fail_with(waiter: Waiter, code: ErrorCode) -> None:
+    """Fail a waiter with one of etcd's errors."""
+    status, text = ERRORS[code]
+    waiter.fail(status, text)
