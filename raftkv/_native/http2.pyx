@@ -16,9 +16,10 @@ import logging
 from cpython.buffer cimport Py_buffer, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free
-from libc.stdint cimport INT32_MAX, int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
+from raftkv._native.http2_handler import StreamHandler
 from raftkv._native.http2_limits import Limits
 from raftkv._native.http2_methods import MethodTable
 from raftkv._native.http2_stream import Stream, live_stream_objects
@@ -26,7 +27,7 @@ from raftkv._native.http2_stream cimport Http2Session, Stream as CStream, stream
 from raftkv._native.http2_wire cimport out_append
 from raftkv._native.nghttp2 cimport *
 
-__all__ = ["Connection", "Limits", "MethodTable", "Server", "Stream", "live_counts"]
+__all__ = ["Limits", "MethodTable", "Server", "Stream", "StreamHandler", "live_counts"]
 
 log = logging.getLogger("raftkv.http2")
 
@@ -486,7 +487,7 @@ cdef ssize_t data_length(nghttp2_session *session, uint8_t frame_type, int32_t s
                          int32_t session_window, int32_t stream_window, uint32_t frame_max,
                          void *user_data) noexcept:
     """Let a DATA frame be as large as the client takes, not nghttp2's 16 KiB."""
-    return max(1, min(min(session_window, stream_window), <int32_t>min(frame_max, INT32_MAX)))
+    return max(1, min(min(session_window, stream_window), <int32_t>frame_max))
 
 
 cdef int set_callbacks(nghttp2_session_callbacks *callbacks) except -1:

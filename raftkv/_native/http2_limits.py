@@ -12,7 +12,8 @@ class Limits:
     connections_max: int = 16_384
     """Open HTTP/2 and undecided connections; one more is closed at once."""
     concurrent_streams_max: int = 32_768
-    """Open streams per connection, announced in SETTINGS; one more is refused by nghttp2."""
+    """Open streams per connection, announced in SETTINGS; one more is refused with REFUSED_STREAM,
+    or ends the connection of a client that has acknowledged the limit."""
     header_list_bytes_max: int = 64 << 10
     """Header list of one request (RFC 9113 §6.5.2 sizes); more is RESOURCE_EXHAUSTED."""
     partial_bytes_max: int = 64 << 20

@@ -56,6 +56,7 @@ cdef class Stream:
     cdef int field_capacity
     cdef Py_ssize_t header_bytes         # as RFC 9113 counts them
     cdef bint headers_too_large
+    cdef nghttp2_rcbuf *method_field     # NULL where :method is POST
     cdef readonly bint is_post
     cdef bint is_grpc
     cdef double timeout_s                # from grpc-timeout; negative: none

@@ -84,6 +84,8 @@ cdef class Stream:
         PyMem_Free(self.fields)
         if self.path_field != NULL:
             nghttp2_rcbuf_decref(self.path_field)
+        if self.method_field != NULL:
+            nghttp2_rcbuf_decref(self.method_field)
 
     def __repr__(self):
         return (f"<Stream {self.stream_id} of connection {self.connection_id}"
@@ -99,6 +101,11 @@ cdef class Stream:
         return b"" if self.path_field == NULL else bytes_of(self.path_field)
 
     @property
+    def http_method(self):
+        """The :method; gRPC is always b"POST"."""
+        return b"POST" if self.method_field == NULL else bytes_of(self.method_field)
+
+    @property
     def metadata(self):
         """The regular header fields in order, copied at each call; names are lower-case."""
         return [(bytes_of(self.fields[i].name), bytes_of(self.fields[i].value))
@@ -108,6 +115,11 @@ cdef class Stream:
     def deadline_s(self):
         """The seconds that the client waits, counted from the request's arrival, or None."""
         return None if self.timeout_s < 0 else self.timeout_s
+
+    @property
+    def drain_pending(self):
+        """True while `on_drained` is still to be called: the queue was, and is, above the mark."""
+        return self.drain_armed and not self.closed
 
     @property
     def peer(self):
@@ -299,6 +311,9 @@ cdef class Stream:
                 self.path_field = value
             elif equals(n, ":method", 7):
                 self.is_post = equals(v, "POST", 4)
+                if not self.is_post and self.method_field == NULL:
+                    nghttp2_rcbuf_incref(value)
+                    self.method_field = value
             return 0
         if equals(n, "content-type", 12):
             self.is_grpc = v.len >= 16 and memcmp(v.base, "application/grpc", 16) == 0

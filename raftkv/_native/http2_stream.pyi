@@ -1,0 +1,44 @@
+"""One request on an HTTP/2 connection, and its answer."""
+
+from collections.abc import Callable
+
+class Stream:
+    """Made by the connection. Every sending method is a silent no-op that returns False once the
+    stream has ended, so that late answers need no check. Answers leave at the next flush."""
+
+    stream_id: int
+    closed: bool
+    pending_bytes: int
+    """Queued here and not yet given to the socket, waiting for the flow-control window included."""
+    on_drained: Callable[[], object] | None
+    """Called after `pending_bytes` was at or above the low-water mark and has fallen below it."""
+    on_closed: Callable[[], object] | None
+    """Called once when the stream has ended, after a complete answer too."""
+    is_post: bool
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def http_method(self) -> bytes: ...
+    @property
+    def metadata(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def deadline_s(self) -> float | None: ...
+    @property
+    def drain_pending(self) -> bool: ...
+    @property
+    def peer(self) -> tuple[str, int] | str: ...
+    @property
+    def connection_id(self) -> int: ...
+    def reply(self, message: bytes) -> bool:
+        """Send the one answer of a unary method, with status OK."""
+    def fail(self, code: int, text: str) -> bool:
+        """End with an error; the same as `finish`."""
+    def send(self, head: bytes, tail: bytes | None = None) -> bool:
+        """Queue one message, the concatenation of both parts; `tail` may be shared by streams."""
+    def finish(self, code: int = 0, text: str = "") -> bool:
+        """End with a status, after what is queued."""
+    def reply_http(self, status: int, content_type: bytes, body: bytes) -> bool:
+        """Answer a request that is not gRPC."""
+
+def live_stream_objects() -> int: ...
