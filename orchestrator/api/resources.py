@@ -6,6 +6,20 @@ Adding a kind is adding a row here, and a strategy in `strategies/` where it has
 from __future__ import annotations
 
 from orchestrator.api.resource import SCALE, STATUS, VERBS, Registry, Resource, Subresource
+from orchestrator.api.strategies.config_data import ConfigMapStrategy, SecretStrategy
+from orchestrator.api.strategies.daemon_set import ControllerRevisionStrategy, DaemonSetStrategy
+from orchestrator.api.strategies.deployment import DeploymentStrategy
+from orchestrator.api.strategies.endpoints import EndpointSliceStrategy, EndpointsStrategy
+from orchestrator.api.strategies.event import EventsGroupStrategy, EventStrategy
+from orchestrator.api.strategies.lease import LeaseStrategy
+from orchestrator.api.strategies.namespace import NamespaceStrategy
+from orchestrator.api.strategies.node import NodeStrategy
+from orchestrator.api.strategies.pod import PodStrategy
+from orchestrator.api.strategies.replica_set import (
+    ReplicaSetStrategy,
+    ReplicationControllerStrategy,
+)
+from orchestrator.api.strategies.service import ServiceStrategy
 from orchestrator.api.strategy import Strategy
 
 __all__ = ["BUILT_IN", "SCALE", "STATUS", "VERBS", "Registry", "Resource", "Subresource"]
@@ -30,6 +44,7 @@ POD = Resource(
         Subresource("ephemeralcontainers"),
         Subresource("resize"),
     ),
+    strategy=PodStrategy(),
 )
 NODE = Resource(
     "",
@@ -40,7 +55,7 @@ NODE = Resource(
     short_names=("no",),
     subresources=(STATUS,),
     storage_prefix="minions",
-    strategy=Strategy(namespaced=False),
+    strategy=NodeStrategy(),
 )
 NAMESPACE = Resource(
     "",
@@ -51,7 +66,7 @@ NAMESPACE = Resource(
     short_names=("ns",),
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     subresources=(STATUS, Subresource("finalize", ("update",))),
-    strategy=Strategy(namespaced=False),
+    strategy=NamespaceStrategy(),
 )
 SERVICE = Resource(
     "",
@@ -62,6 +77,7 @@ SERVICE = Resource(
     categories=ALL,
     subresources=(STATUS,),
     storage_prefix="services/specs",
+    strategy=ServiceStrategy(),
 )
 ENDPOINTS = Resource(
     "",
@@ -72,11 +88,21 @@ ENDPOINTS = Resource(
     singular="endpoints",
     short_names=("ep",),
     storage_prefix="services/endpoints",
+    strategy=EndpointsStrategy(),
 )
-CONFIG_MAP = Resource("", "v1", "ConfigMap", "configmaps", short_names=("cm",))
-SECRET = Resource("", "v1", "Secret", "secrets")
-SERVICE_ACCOUNT = Resource("", "v1", "ServiceAccount", "serviceaccounts", short_names=("sa",))
-EVENT = Resource("", "v1", "Event", "events", short_names=("ev",))
+CONFIG_MAP = Resource(
+    "", "v1", "ConfigMap", "configmaps", short_names=("cm",), strategy=ConfigMapStrategy()
+)
+SECRET = Resource("", "v1", "Secret", "secrets", strategy=SecretStrategy())
+SERVICE_ACCOUNT = Resource(
+    "",
+    "v1",
+    "ServiceAccount",
+    "serviceaccounts",
+    short_names=("sa",),
+    strategy=Strategy(has_status=False, has_generation=False),
+)
+EVENT = Resource("", "v1", "Event", "events", short_names=("ev",), strategy=EventStrategy())
 REPLICATION_CONTROLLER = Resource(
     "",
     "v1",
@@ -86,9 +112,15 @@ REPLICATION_CONTROLLER = Resource(
     categories=ALL,
     subresources=(STATUS, SCALE),
     storage_prefix="controllers",
+    strategy=ReplicationControllerStrategy(),
 )
-ENDPOINT_SLICE = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
-LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+EVENTS_GROUP_EVENT = Resource(
+    "events.k8s.io", "v1", "Event", "events", short_names=("ev",), strategy=EventsGroupStrategy()
+)
+ENDPOINT_SLICE = Resource(
+    "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", strategy=EndpointSliceStrategy()
+)
+LEASE = Resource("coordination.k8s.io", "v1", "Lease", "leases", strategy=LeaseStrategy())
 DEPLOYMENT = Resource(
     "apps",
     "v1",
@@ -97,6 +129,7 @@ DEPLOYMENT = Resource(
     short_names=("deploy",),
     categories=ALL,
     subresources=(STATUS, SCALE),
+    strategy=DeploymentStrategy(),
 )
 REPLICA_SET = Resource(
     "apps",
@@ -106,6 +139,7 @@ REPLICA_SET = Resource(
     short_names=("rs",),
     categories=ALL,
     subresources=(STATUS, SCALE),
+    strategy=ReplicaSetStrategy(),
 )
 DAEMON_SET = Resource(
     "apps",
@@ -115,8 +149,11 @@ DAEMON_SET = Resource(
     short_names=("ds",),
     categories=ALL,
     subresources=(STATUS,),
+    strategy=DaemonSetStrategy(),
 )
-CONTROLLER_REVISION = Resource("apps", "v1", "ControllerRevision", "controllerrevisions")
+CONTROLLER_REVISION = Resource(
+    "apps", "v1", "ControllerRevision", "controllerrevisions", strategy=ControllerRevisionStrategy()
+)
 
 BUILT_IN: tuple[Resource, ...] = (
     NAMESPACE,
@@ -135,5 +172,6 @@ BUILT_IN: tuple[Resource, ...] = (
     CONTROLLER_REVISION,
     LEASE,
     ENDPOINT_SLICE,
+    EVENTS_GROUP_EVENT,
 )
 """Every built-in row; `Registry(BUILT_IN)` is the table of a server that adds none."""

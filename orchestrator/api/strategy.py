@@ -32,7 +32,6 @@ class ScaleMapping:
 class Strategy:
     """The behaviour of a kind that has nothing special; see the module for the order of calls."""
 
-    name_rule: ClassVar[NameRule] = staticmethod(dns_subdomain)
     status_fields: tuple[str, ...] = ("status",)
     """Top-level fields that belong to `/status`; empty where the kind has no such subresource."""
     generation_fields: tuple[str, ...] = ("spec",)
@@ -46,17 +45,19 @@ class Strategy:
     """Fields beyond `metadata.name` and `metadata.namespace` that field selectors may name."""
 
     def __init__(
-        self, *, namespaced: bool = True, has_status: bool = True, has_generation: bool = True
+        self,
+        *,
+        namespaced: bool = True,
+        has_status: bool = True,
+        has_generation: bool = True,
+        name_rule: NameRule = dns_subdomain,
     ) -> None:
         self.namespaced = namespaced
+        self.name_rule = name_rule
         if not has_status:
             self.status_fields = ()
         if not has_generation:
             self.generation_fields = ()
-
-    def name_errors(self, name: str) -> list[str]:
-        """What is wrong with `name` for an object of this kind."""
-        return type(self).name_rule(name)
 
     def default(self, obj: JsonObject) -> None:
         """Fill in what the API documents as the value of an absent field."""
@@ -93,7 +94,7 @@ class Strategy:
     def validate(self, obj: JsonObject) -> list[FieldError]:
         """Report everything wrong with a new object, after defaulting."""
         return [
-            *validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_errors),
+            *validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_rule),
             *self.validate_kind(obj),
         ]
 
@@ -101,7 +102,7 @@ class Strategy:
         """Report everything wrong with replacing `old` by `new`, faults of `new` included."""
         return [
             *validate_object_meta(
-                new, namespaced=self.namespaced, name_rule=self.name_errors, old=old
+                new, namespaced=self.namespaced, name_rule=self.name_rule, old=old
             ),
             *validate_object_meta_update(new, old),
             *self.validate_kind_update(new, old),
@@ -129,6 +130,13 @@ class Strategy:
         (pods) give a grace.
         """
         return 0
+
+    def holds_deletion(self, obj: JsonObject) -> bool:
+        """Whether something of the kind's own, beside `metadata.finalizers`, delays the removal."""
+        return False
+
+    def begin_deletion(self, obj: JsonObject) -> None:
+        """Mark an object whose deletionTimestamp has just been set."""
 
     def fields(self, obj: JsonObject) -> dict[str, str]:
         """The object's values for field selectors, `metadata.*` included."""
