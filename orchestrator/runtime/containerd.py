@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
@@ -29,6 +30,9 @@ _STATES: Mapping[int, ContainerState] = {
     api_pb2.CONTAINER_EXITED: ContainerState.EXITED,
 }
 
+RELIST_INTERVAL_S = 1.0
+"""containerd 1.6 has no CRI event stream: an exit is seen this late at worst."""
+
 _Answer = TypeVar("_Answer")
 
 
@@ -36,6 +40,7 @@ class ContainerdRuntime:
     """Pods in the containerd at `layout.socket`, whose only client this is."""
 
     name = "containerd"
+    runs_programs = True
 
     def __init__(self, layout: ContainerdLayout) -> None:
         self._layout = layout
@@ -87,6 +92,9 @@ class ContainerdRuntime:
             containers = tuple(by_sandbox.get(sandbox.id, ()))
             result.append(_sandbox_status(sandbox, ip, containers))
         return result
+
+    async def wait_change(self) -> None:
+        await asyncio.sleep(RELIST_INTERVAL_S)
 
     async def _container_status(self, id: str, sandbox_id: str) -> ContainerStatus | None:
         try:

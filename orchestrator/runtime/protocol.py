@@ -197,6 +197,11 @@ class Runtime(Protocol):
         """Prefix of container ids in statuses: `containerd` in `containerd://0123…`."""
         ...
 
+    @property
+    def runs_programs(self) -> bool:
+        """False where containers are only pretended: no files, environment, probes or logs."""
+        ...
+
     async def version(self) -> str:
         """Return the runtime's version."""
         ...
@@ -211,6 +216,10 @@ class Runtime(Protocol):
 
     async def list_pods(self) -> Sequence[SandboxStatus]:
         """Return all sandboxes with their containers; cheap enough for every second."""
+        ...
+
+    async def wait_change(self) -> None:
+        """Return when the listing may have changed; within a second where nobody can tell."""
         ...
 
     async def run_sandbox(self, config: SandboxConfig) -> SandboxStatus: ...
