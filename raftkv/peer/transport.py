@@ -1,17 +1,34 @@
-"""The transport between members: one outgoing connection per peer, one listener."""
+"""The transport between members: one outgoing connection per peer, one listener.
+
+Each member dials each other one and sends on the connection that it dialled; only the answers to
+its requests come back on it. Messages may be lost, and are, whenever there is no connection: Raft
+copes.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from raftkv.peer.errors import PeerUnavailable
+from raftkv.peer.frame import FrameType, encode_frame, encode_messages
+from raftkv.peer.incoming import IncomingConnections
+from raftkv.peer.outgoing import Address, OutgoingConnection
 from raftkv.raft.messages import Message
 
-Address = tuple[str, int]
+OUTGOING_BYTES_MAX = 128 << 20
+"""Bytes to one peer that the system has not taken yet; what would exceed it is dropped."""
 
 
 class PeerTransport:
-    """Skeleton of the interface."""
+    """All connections of one member. All methods and callbacks are on the loop.
+
+    Callbacks: `on_messages` gets the messages of one frame; `on_forward` and `on_request` get the
+    sender's id first; what `on_request` raises reaches the requester as RequestRefused with its
+    text. `on_unreachable` is called, never from inside `send`, when a connection was lost or
+    messages were dropped.
+    """
 
     def __init__(
         self,
@@ -26,25 +43,139 @@ class PeerTransport:
         on_unreachable: Callable[[int], None],
         server_ssl: ssl.SSLContext | None = None,
         client_ssl: ssl.SSLContext | None = None,
-    ) -> None: ...
+        outgoing_bytes_max: int = OUTGOING_BYTES_MAX,
+    ) -> None:
+        """`peers` may include this member, which is ignored. Port 0 listens on a free port."""
+        self._member_id = member_id
+        self._cluster_id = cluster_id
+        self._listen_address = listen_address
+        self._server_ssl = server_ssl
+        self._client_ssl = client_ssl
+        self._outgoing_bytes_max = outgoing_bytes_max
+        self._on_unreachable = on_unreachable
+        self._unreachable: set[int] = set()
+        self._outgoing: dict[int, OutgoingConnection] = {}
+        self._incoming = IncomingConnections(
+            cluster_id,
+            member_id,
+            is_peer=self._outgoing.__contains__,
+            on_messages=on_messages,
+            on_forward=on_forward,
+            on_request=on_request,
+        )
+        self._server: asyncio.Server | None = None
+        self._started = False
+        for peer_id, address in peers.items():
+            if peer_id != member_id:
+                self.add_peer(peer_id, address)
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Listen, and begin to dial. Raises OSError when the address cannot be had."""
+        host, port = self._listen_address
+        self._server = await asyncio.get_running_loop().create_server(
+            self._incoming.accept, host, port, ssl=self._server_ssl
+        )
+        self._started = True
+        for connection in self._outgoing.values():
+            connection.start()
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End everything; requests that wait fail with OutcomeUnknown. Idempotent."""
+        self._started = False
+        if self._server is not None:
+            self._server.close()
+        for connection in self._outgoing.values():
+            await connection.close()
+        await self._incoming.close()
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+
+    def add_peer(self, peer_id: int, address: Address) -> None:
+        """Dial a member from now on, and let it in."""
+        assert peer_id not in self._outgoing
+        assert peer_id != self._member_id
+        connection = OutgoingConnection(
+            self._cluster_id,
+            self._member_id,
+            peer_id,
+            address,
+            outgoing_bytes_max=self._outgoing_bytes_max,
+            client_ssl=self._client_ssl,
+            on_lost=self._lost,
+        )
+        self._outgoing[peer_id] = connection
+        if self._started:
+            connection.start()
+
+    async def remove_peer(self, peer_id: int) -> None:
+        """Dial a member no more, and do not let it in again."""
+        connection = self._outgoing.pop(peer_id, None)
+        if connection is not None:
+            await connection.close()
 
     @property
     def port(self) -> int:
-        raise NotImplementedError
-
-    def send(self, messages: Sequence[Message]) -> None: ...
-
-    def forward(self, peer_id: int, batch: bytes) -> bool:
-        """Send one way; False if it certainly was not sent."""
-        raise NotImplementedError
-
-    async def request(self, peer_id: int, kind: str, payload: bytes, timeout_s: float) -> bytes:
-        """Raises PeerUnavailable (not sent), OutcomeUnknown (lost or timed out), RequestRefused."""
-        raise NotImplementedError
+        """The port that is listened on. Only after `start()`."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
 
     def is_connected(self, peer_id: int) -> bool:
-        raise NotImplementedError
+        """Say whether frames to a peer would be sent now."""
+        connection = self._outgoing.get(peer_id)
+        return connection is not None and connection.is_connected
+
+    def sent_bytes(self, peer_id: int) -> int:
+        """Return the bytes sent to a peer since the start."""
+        connection = self._outgoing.get(peer_id)
+        return 0 if connection is None else connection.sent_bytes
+
+    def received_bytes(self, peer_id: int) -> int:
+        """Return the bytes received from a peer since the start."""
+        return self._incoming.received_bytes(peer_id)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send messages, in their order per receiver, as one frame each. Never blocks.
+
+        What cannot be sent is dropped, and its receiver reported unreachable in the next turn of
+        the loop. Messages to strangers are dropped silently.
+        """
+        grouped: dict[int, list[Message]] = {}
+        for message in messages:
+            grouped.setdefault(message.to, []).append(message)
+        for peer_id, group in grouped.items():
+            connection = self._outgoing.get(peer_id)
+            if connection is None:
+                continue
+            if not connection.is_connected or not connection.write(encode_messages(group)):
+                self._lost(peer_id)
+
+    def forward(self, peer_id: int, batch: bytes) -> bool:
+        """Send a batch one way; False if it certainly was not sent."""
+        connection = self._outgoing.get(peer_id)
+        return connection is not None and connection.write(encode_frame(FrameType.FORWARD, batch))
+
+    async def request(self, peer_id: int, kind: str, payload: bytes, timeout_s: float) -> bytes:
+        """Send a request and return the answer.
+
+        Raises PeerUnavailable when it certainly was not sent, RequestRefused with the other side's
+        error, OutcomeUnknown when no answer came in time or the connection was lost.
+        """
+        connection = self._outgoing.get(peer_id)
+        if connection is None:
+            raise PeerUnavailable(peer_id, "not a peer of this member")
+        return await connection.request(kind, payload, timeout_s)
+
+    def _lost(self, peer_id: int) -> None:
+        """Report a peer unreachable in the next turn, once however many messages were lost."""
+        if not self._started:
+            return
+        if not self._unreachable:
+            asyncio.get_running_loop().call_soon(self._report)
+        self._unreachable.add(peer_id)
+
+    def _report(self) -> None:
+        lost, self._unreachable = self._unreachable, set()
+        for peer_id in sorted(lost):
+            if self._started:
+                self._on_unreachable(peer_id)

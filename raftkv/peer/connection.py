@@ -1,0 +1,111 @@
+"""One connection between two members: frames in, frames out, and the handshake at its beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from raftkv.peer.errors import FrameError, HandshakeError
+from raftkv.peer.frame import PROTOCOL_VERSION, FrameDecoder, FrameType, decode_hello
+
+HANDSHAKE_TIMEOUT_S = 5.0
+"""How long either side waits for the other's first frame."""
+
+
+class PeerConnection(asyncio.Protocol):
+    """A connection whose frames go to `on_frame` in order of arrival.
+
+    `on_lost` is called once, when it is gone for whatever reason. A FrameError out of `on_frame`,
+    or of the bytes themselves, ends the connection.
+    """
+
+    def __init__(
+        self,
+        on_frame: Callable[[PeerConnection, FrameType, bytes], None],
+        on_lost: Callable[[PeerConnection, Exception | None], None],
+        on_made: Callable[[PeerConnection], None] | None = None,
+    ) -> None:
+        self._decoder = FrameDecoder()
+        self._on_frame = on_frame
+        self._on_lost = on_lost
+        self._on_made = on_made
+        self._transport: asyncio.Transport | None = None
+        self._error: Exception | None = None
+        self.peer_id = 0
+        """Who is at the other end; 0 before the handshake."""
+        self.sent_bytes = 0
+        self.received_bytes = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._on_made is not None:
+            self._on_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.received_bytes += len(data)
+        try:
+            for type_, body in self._decoder.feed(data):
+                if self._error is not None:
+                    return
+                self._on_frame(self, type_, body)
+        except FrameError as error:
+            self.abort(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._on_lost(self, self._error or exc)
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame; nothing happens when the connection is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.sent_bytes += len(frame)
+            self._transport.write(frame)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes written that the system has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether frames may still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def close(self, error: Exception | None = None) -> None:
+        """End the connection after what was written; `error` is the reason that `on_lost` gets."""
+        self._error = self._error or error
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, error: Exception | None = None) -> None:
+        """End the connection at once, dropping what was not sent."""
+        self._error = self._error or error
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def check_hello(body: bytes, cluster_id: int, member_id: int) -> int:
+    """Return who sent a HELLO to us. Raises HandshakeError that names what does not fit."""
+    version, their_cluster, sender, receiver = decode_hello(body)
+    if version != PROTOCOL_VERSION:
+        raise HandshakeError(
+            f"peer protocol version {version} is not supported; this member speaks "
+            f"{PROTOCOL_VERSION}"
+        )
+    if their_cluster != cluster_id:
+        raise HandshakeError(
+            f"cluster id mismatch: {their_cluster:x} is not {cluster_id:x}; check "
+            "--initial-cluster and --initial-cluster-token"
+        )
+    if receiver != member_id:
+        raise HandshakeError(
+            f"member id mismatch: this is {member_id:x}, not {receiver:x}; check the peer URLs"
+        )
+    if sender in (0, member_id):
+        raise HandshakeError(f"member id {sender:x} cannot be at the other end")
+    return sender

@@ -1,0 +1,164 @@
+"""Connections that peers dialled: they carry their messages and requests to us."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from raftkv.peer.connection import HANDSHAKE_TIMEOUT_S, PeerConnection, check_hello
+from raftkv.peer.errors import FrameError, HandshakeError
+from raftkv.peer.frame import (
+    FrameType,
+    decode_messages,
+    decode_request,
+    encode_answer,
+    encode_frame,
+    encode_hello,
+)
+from raftkv.raft.messages import Message
+
+log = logging.getLogger(__name__)
+
+REQUESTS_UNDER_WAY_MAX = 4096
+"""Requests of one connection that are being served; more are refused."""
+ANSWERS_WAITING_BYTES_MAX = 64 << 20
+"""Bytes of answers that a peer may leave unread before its connection is ended."""
+
+
+class IncomingConnections:
+    """All connections that were accepted."""
+
+    def __init__(
+        self,
+        cluster_id: int,
+        member_id: int,
+        *,
+        is_peer: Callable[[int], bool],
+        on_messages: Callable[[list[Message]], None],
+        on_forward: Callable[[int, bytes], None],
+        on_request: Callable[[int, str, bytes], Awaitable[bytes]],
+    ) -> None:
+        self._cluster_id = cluster_id
+        self._member_id = member_id
+        self._is_peer = is_peer
+        self._on_messages = on_messages
+        self._on_forward = on_forward
+        self._on_request = on_request
+        self._connections: dict[PeerConnection, asyncio.TimerHandle] = {}
+        self._tasks: dict[PeerConnection, set[asyncio.Task[None]]] = {}
+        self._emptied = asyncio.Event()
+        self._emptied.set()
+        self._past_received_bytes: dict[int, int] = {}
+
+    def accept(self) -> PeerConnection:
+        """Make the protocol of a new connection."""
+        return PeerConnection(self._frame, self._lost, self._made)
+
+    def received_bytes(self, peer_id: int) -> int:
+        """Return the bytes that a peer has sent to us since the start."""
+        return self._past_received_bytes.get(peer_id, 0) + sum(
+            connection.received_bytes
+            for connection in self._connections
+            if connection.peer_id == peer_id
+        )
+
+    async def close(self) -> None:
+        """End all connections and the requests that are being served on them."""
+        tasks = [task for owned in self._tasks.values() for task in owned]
+        for task in tasks:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._emptied.wait()
+
+    def _made(self, connection: PeerConnection) -> None:
+        loop = asyncio.get_running_loop()
+        error = HandshakeError("no handshake in time")
+        self._connections[connection] = loop.call_later(
+            HANDSHAKE_TIMEOUT_S, connection.abort, error
+        )
+        self._tasks[connection] = set()
+        self._emptied.clear()
+
+    def _lost(self, connection: PeerConnection, error: Exception | None) -> None:
+        self._connections.pop(connection).cancel()
+        for task in self._tasks.pop(connection):
+            task.cancel()
+        peer = connection.peer_id
+        if peer:
+            past = self._past_received_bytes.get(peer, 0)
+            self._past_received_bytes[peer] = past + connection.received_bytes
+        if isinstance(error, FrameError | HandshakeError):
+            log.warning(
+                "connection of a peer ended", extra={"peer": f"{peer:x}", "reason": str(error)}
+            )
+        if not self._connections:
+            self._emptied.set()
+
+    def _frame(self, connection: PeerConnection, type_: FrameType, body: bytes) -> None:
+        if connection.peer_id == 0:
+            self._shake(connection, type_, body)
+            return
+        match type_:
+            case FrameType.MESSAGES:
+                self._on_messages(self._checked(connection, decode_messages(body)))
+            case FrameType.FORWARD:
+                self._on_forward(connection.peer_id, body)
+            case FrameType.REQUEST:
+                self._begin_request(connection, body)
+            case _:
+                raise FrameError(f"a frame of type {type_.name} on a connection of a peer")
+
+    def _shake(self, connection: PeerConnection, type_: FrameType, body: bytes) -> None:
+        """Answer the first frame: HELLO for HELLO, or REFUSED with the reason."""
+        try:
+            if type_ is not FrameType.HELLO:
+                raise HandshakeError(f"{type_.name} instead of a handshake")
+            sender = check_hello(body, self._cluster_id, self._member_id)
+            if not self._is_peer(sender):
+                raise HandshakeError(f"member {sender:x} is not of this cluster")
+        except HandshakeError as error:
+            connection.write(encode_frame(FrameType.REFUSED, str(error).encode()))
+            connection.close(error)
+            return
+        self._connections[connection].cancel()
+        connection.peer_id = sender
+        connection.write(encode_hello(self._cluster_id, self._member_id, sender))
+
+    def _checked(self, connection: PeerConnection, messages: list[Message]) -> list[Message]:
+        """Let messages pass that are from the peer and for us. Raises FrameError."""
+        for message in messages:
+            if message.sender != connection.peer_id or message.to != self._member_id:
+                raise FrameError(
+                    f"a message from {message.sender:x} to {message.to:x} came from "
+                    f"{connection.peer_id:x}"
+                )
+        return messages
+
+    def _begin_request(self, connection: PeerConnection, body: bytes) -> None:
+        number, kind, payload = decode_request(body)
+        tasks = self._tasks[connection]
+        if len(tasks) >= REQUESTS_UNDER_WAY_MAX:
+            connection.write(encode_answer(FrameType.FAILED, number, b"too many requests"))
+            return
+        task = asyncio.create_task(self._serve(connection, number, kind, payload))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _serve(
+        self, connection: PeerConnection, number: int, kind: str, payload: bytes
+    ) -> None:
+        """Run the handler and send its answer, or its error's text."""
+        try:
+            answer = await self._on_request(connection.peer_id, kind, payload)
+            frame = encode_answer(FrameType.RESPONSE, number, answer)
+        except Exception as error:
+            # The handler's errors are the requester's business; it gets their text.
+            frame = encode_answer(FrameType.FAILED, number, str(error).encode())
+        if connection.waiting_bytes + len(frame) > ANSWERS_WAITING_BYTES_MAX:
+            connection.abort(FrameError("the peer does not read its answers"))
+        else:
+            connection.write(frame)

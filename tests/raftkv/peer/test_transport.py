@@ -1,0 +1,199 @@
+"""Members on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from raftkv.peer.errors import OutcomeUnknown, PeerUnavailable, RequestRefused
+from raftkv.peer.frame import encode_hello
+from raftkv.peer.transport import OUTGOING_BYTES_MAX, PeerTransport
+from raftkv.raft.messages import Entry, EntryKind, Message, MessageType
+
+CLUSTER = 0xC1
+DEADLINE_S = 10.0
+
+
+class Member:
+    """A transport that records what reaches it."""
+
+    def __init__(self, member_id: int, outgoing_bytes_max: int = OUTGOING_BYTES_MAX) -> None:
+        self.messages: list[Message] = []
+        self.forwarded: list[tuple[int, bytes]] = []
+        self.unreachable: list[int] = []
+        self.transport = PeerTransport(
+            member_id,
+            CLUSTER,
+            ("127.0.0.1", 0),
+            {},
+            on_messages=self.messages.extend,
+            on_forward=lambda peer, batch: self.forwarded.append((peer, batch)),
+            on_request=self.serve,
+            on_unreachable=self.unreachable.append,
+            outgoing_bytes_max=outgoing_bytes_max,
+        )
+
+    async def serve(self, peer: int, kind: str, payload: bytes) -> bytes:
+        if kind == "echo":
+            return payload + b" to %d" % peer
+        if kind == "hang":
+            await asyncio.Event().wait()
+        raise ValueError(f"no such request: {kind}")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll until a condition holds; fail after DEADLINE_S."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 - polls what has no event
+            await asyncio.sleep(0.005)
+
+
+async def pair(a: Member, b: Member) -> None:
+    """Start two members, without waiting for their connection."""
+    for member in (a, b):
+        await member.transport.start()
+    a.transport.add_peer(2, ("127.0.0.1", b.transport.port))
+    b.transport.add_peer(1, ("127.0.0.1", a.transport.port))
+
+
+async def connected(a: Member, b: Member) -> None:
+    """Start two members and wait until both have dialled."""
+    await pair(a, b)
+    await until(lambda: a.transport.is_connected(2) and b.transport.is_connected(1))
+
+
+def heartbeat(context: int) -> Message:
+    return Message(MessageType.HEARTBEAT, 2, 1, 3, context=context)
+
+
+async def test_messages_arrive_whole_and_in_order() -> None:
+    """Entries come out as they went in, also those larger than a socket buffer."""
+    a, b = Member(1), Member(2)
+    try:
+        await connected(a, b)
+        entries = tuple(
+            Entry(3, 8 + i, EntryKind.NORMAL, bytes([i]) * size)
+            for i, size in enumerate((0, 1, 3_000_000))
+        )
+        sent = [heartbeat(1), Message(MessageType.APPEND, 2, 1, 3, index=7, entries=entries)]
+        a.transport.send(sent)
+        a.transport.send([heartbeat(2)])
+        await until(lambda: len(b.messages) == 3)
+        assert b.messages == [*sent, heartbeat(2)]
+        assert b.transport.received_bytes(1) == a.transport.sent_bytes(2) > 3_000_000
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_batches_are_forwarded_one_way() -> None:
+    a, b = Member(1), Member(2)
+    try:
+        await pair(a, b)
+        assert not a.transport.forward(2, b"too early")
+        assert not a.transport.forward(9, b"nobody")
+        await until(lambda: a.transport.is_connected(2))
+        assert a.transport.forward(2, b"batch")
+        await until(lambda: b.forwarded == [(1, b"batch")])
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_requests_are_answered_refused_or_of_unknown_outcome() -> None:
+    """Only what certainly was not sent may be tried again; the errors tell."""
+    a, b = Member(1), Member(2)
+    try:
+        await pair(a, b)
+        with pytest.raises(PeerUnavailable):
+            await a.transport.request(2, "echo", b"", 1.0)
+        await until(lambda: a.transport.is_connected(2))
+        assert await a.transport.request(2, "echo", b"hello", 5.0) == b"hello to 1"
+        with pytest.raises(RequestRefused, match="no such request: jump"):
+            await a.transport.request(2, "jump", b"", 5.0)
+        with pytest.raises(OutcomeUnknown):
+            await a.transport.request(2, "hang", b"", 0.01)
+        waiting = asyncio.create_task(a.transport.request(2, "hang", b"", 60.0))
+        await a.transport.request(2, "echo", b"", 5.0)  # the one before has been sent
+        await b.transport.close()
+        with pytest.raises(OutcomeUnknown, match="connection was lost"):
+            await waiting
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_lost_peer_is_reported_and_dialled_again() -> None:
+    a, b = Member(1), Member(2)
+    again = Member(2)
+    try:
+        await connected(a, b)
+        port = b.transport.port
+        await b.transport.close()
+        await until(lambda: not a.transport.is_connected(2))
+        a.transport.send([heartbeat(1), heartbeat(2)])
+        await until(lambda: a.unreachable[-1:] == [2])
+        again.transport._listen_address = ("127.0.0.1", port)
+        again.transport.add_peer(1, ("127.0.0.1", a.transport.port))
+        await again.transport.start()
+        await until(lambda: a.transport.is_connected(2))
+        a.transport.send([heartbeat(3)])
+        await until(lambda: again.messages == [heartbeat(3)])
+    finally:
+        for member in (a, b, again):
+            await member.transport.close()
+
+
+async def test_what_exceeds_the_bound_is_dropped_and_reported() -> None:
+    a, b = Member(1, outgoing_bytes_max=100_000), Member(2)
+    try:
+        await connected(a, b)
+        big = Entry(3, 1, EntryKind.NORMAL, bytes(200_000))
+        a.transport.send([Message(MessageType.APPEND, 2, 1, 3, entries=(big,))])
+        await until(lambda: a.unreachable == [2])
+        a.transport.send([heartbeat(1)])
+        await until(lambda: b.messages == [heartbeat(1)])
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+@pytest.mark.parametrize(
+    ("cluster_id", "sender", "receiver", "reason"),
+    [
+        (0xBAD, 1, 2, b"cluster id mismatch: bad is not c1"),
+        (CLUSTER, 1, 7, b"member id mismatch: this is 2, not 7"),
+        (CLUSTER, 5, 2, b"member 5 is not of this cluster"),
+    ],
+)
+async def test_strangers_are_refused_by_name(
+    cluster_id: int, sender: int, receiver: int, reason: bytes
+) -> None:
+    a, b = Member(1), Member(2)
+    try:
+        await pair(a, b)
+        reader, writer = await asyncio.open_connection("127.0.0.1", b.transport.port)
+        writer.write(encode_hello(cluster_id, sender, receiver))
+        async with asyncio.timeout(DEADLINE_S):
+            answer = await reader.read()
+        assert reason in answer
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_a_message_under_a_false_name_ends_the_connection() -> None:
+    """The receiver trusts the handshake, not what a message says of its sender."""
+    a, b = Member(1), Member(2)
+    try:
+        await connected(a, b)
+        a.transport.send([Message(MessageType.HEARTBEAT, 2, 9, 3)])
+        await until(lambda: a.unreachable == [2])
+        assert b.messages == []
+    finally:
+        await a.transport.close()
+        await b.transport.close()
