@@ -1,0 +1,50 @@
+"""Bodies of requests: read within the limit, and made objects of their kind."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.api import errors
+from orchestrator.api.decode import check_object, decode_object
+from orchestrator.api.json_object import JsonObject
+from orchestrator.api.resource import Resource
+from orchestrator.apiserver.request_context import RequestContext
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """Read the whole body; StatusError 413 beyond `bytes_max`."""
+    refusal = errors.too_large(f"limit is {bytes_max}")
+    if (request.content_length or 0) > bytes_max:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > bytes_max:
+            raise refusal
+    return bytes(body)
+
+
+def content_type(request: web.BaseRequest) -> str:
+    return request.headers.get("Content-Type", "application/json")
+
+
+def decoded_body(
+    context: RequestContext, body: bytes, kind: str, resource: Resource
+) -> JsonObject:
+    """Read a body as an object of `resource`, by the request's field validation."""
+    validation = context.field_validation
+    assert validation in ("Strict", "Warn", "Ignore")
+    decoded = decode_object(body, kind, resource.group_version, resource.kind, validation)
+    for text in decoded.warnings:
+        context.warn(text)
+    return decoded.obj
+
+
+def conforming(context: RequestContext, resource: Resource, obj: JsonObject) -> JsonObject:
+    """Bring a patched object into the form of its schema, by the request's field validation."""
+    validation = context.field_validation
+    assert validation in ("Strict", "Warn", "Ignore")
+    checked = check_object(obj, resource.group_version, resource.kind, validation)
+    for text in checked.warnings:
+        context.warn(text)
+    return checked.obj
