@@ -9,9 +9,14 @@ __all__ = ["JsonFormatter", "configure_logging", "fields"]
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING}
 
+_OWN_ATTRIBUTES = frozenset(
+    vars(logging.LogRecord("", 0, "", 0, "", (), None)) | {"message": 0, "asctime": 0}
+)
+"""What every record has; the rest came with the call."""
+
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
-    """Make the `extra` of a log call: `log.info("became leader", extra=fields(term=7))`."""
+    """Make the `extra` of a log call, where a field has the name of a record's own attribute."""
     return {"fields": values}
 
 
@@ -26,7 +31,9 @@ class JsonFormatter(logging.Formatter):
             "caller": f"{record.name}:{record.lineno}",
             "msg": record.getMessage(),
         }
-        line.update(getattr(record, "fields", {}))
+        for key, value in vars(record).items():
+            if key not in _OWN_ATTRIBUTES:
+                line.update(value if key == "fields" else {key: value})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
+from raftkv.errors import ErrorCode
+
 class Waiter(Protocol):
     """Who waits for the answer to a command: a gRPC stream is one."""
 
@@ -24,5 +26,5 @@ def read_commands(batch: bytes) -> list[tuple[int, bytes]]: ...
 def answer(
     waiters: list[Waiter],
     results: Sequence[bytes | int],
-    errors: Mapping[int, tuple[int, str]],
+    errors: Mapping[ErrorCode, tuple[int, str]],
 ) -> None: ...

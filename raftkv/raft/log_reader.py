@@ -34,5 +34,5 @@ class LogReader(Protocol):
 class RandomSource(Protocol):
     """Chance, handed in: `random.Random` fits."""
 
-    def randrange(self, stop: int) -> int:
+    def randrange(self, stop: int, /) -> int:
         """Return a number of [0, stop)."""

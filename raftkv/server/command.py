@@ -3,9 +3,9 @@
 import asyncio
 from enum import IntEnum
 
-from raftkv.errors import ERRORS, ErrorCode
+from raftkv.errors import ERRORS, ErrorCode, StoreError
 
-__all__ = ["CommandKind", "FutureWaiter", "RequestFailed", "fail_with"]
+__all__ = ["CommandKind", "FutureWaiter", "NobodyWaits", "fail_with"]
 
 from raftkv._native.command_batch import Waiter
 
@@ -23,13 +23,7 @@ class CommandKind(IntEnum):
     """Published name and client URLs of a member; opaque to the store."""
 
 
-class RequestFailed(Exception):
-    """A request ended with a gRPC status and text."""
-
-    def __init__(self, status: int, text: str) -> None:
-        self.status = status
-        self.text = text
-        super().__init__(text)
+_CODE_OF_TEXT = {text: code for code, (_, text) in ERRORS.items()}
 
 
 class FutureWaiter:
@@ -46,9 +40,9 @@ class FutureWaiter:
             self.future.set_result(message)
 
     def fail(self, code: int, text: str) -> None:
-        """Complete the future with RequestFailed."""
+        """Complete the future with the StoreError of that text."""
         if not self.future.done():
-            self.future.set_exception(RequestFailed(code, text))
+            self.future.set_exception(StoreError(_CODE_OF_TEXT[text]))
 
 
 class NobodyWaits:

@@ -29,7 +29,8 @@ Read = tuple[Serve, Waiter, bytes]
 
 @dataclass(slots=True)
 class _Round:
-    context: int
+    contexts: list[int]
+    """One each time that it was asked: every one of their answers is good."""
     reads: list[Read]
     started: float
     deadline: float
@@ -72,23 +73,33 @@ class ReadRounds:
             self._oldest = now
         if self._asked is not None:
             return
-        context = self._next_context
-        if not ask(context):
+        context = self._ask(ask)
+        if not context:
             return
-        self._next_context += 1
-        self._asked = _Round(context, self._waiting, now, self._oldest + self.timeout_s)
+        self._asked = _Round([context], self._waiting, now, self._oldest + self.timeout_s)
         self._waiting = []
         self._oldest = 0.0
 
     def ask_again(self, now: float, ask: Callable[[int], bool]) -> None:
         """Repeat the question under way: the leader changed, or no answer came."""
-        if self._asked is not None and ask(self._asked.context):
-            self._asked.started = now
+        if self._asked is not None:
+            context = self._ask(ask)
+            if context:
+                self._asked.contexts.append(context)
+                self._asked.started = now
+
+    def _ask(self, ask: Callable[[int], bool]) -> int:
+        """Ask with a context never used before, and return it; 0 if nobody could be asked."""
+        context = self._next_context
+        if not ask(context):
+            return 0
+        self._next_context += 1
+        return context
 
     def confirm(self, context: int, index: int) -> None:
         """Take the answer of a round; answers to anything else are ignored."""
         asked = self._asked
-        if asked is not None and asked.context == context:
+        if asked is not None and context in asked.contexts:
             asked.index = index
             self._confirmed.append(asked)
             self._asked = None

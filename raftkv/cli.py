@@ -1,0 +1,159 @@
+"""The command `raftkv`: one member of a cluster, in the foreground, until it is told to stop."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+
+from raftkv.config import Config, build_config
+from raftkv.flags import FLAGS, FlagError, Standing, read_flags
+from raftkv.log_format import configure_logging
+from raftkv.version import ETCD_VERSION, RAFTKV_VERSION
+
+__all__ = ["ExitCode", "main"]
+
+log = logging.getLogger(__name__)
+
+
+class ExitCode(IntEnum):
+    """How the process ends."""
+
+    STOPPED = 0
+    FAILED = 1
+    """An invariant is broken, or something else that has no code of its own."""
+    USAGE = 2
+    DATA_DIRECTORY = 3
+    """The data directory is locked, foreign or damaged."""
+    STORAGE = 4
+    """The disk failed or is full while the member ran."""
+    ADDRESS = 5
+    """A URL to listen on cannot be had."""
+
+
+EXIT_MEANINGS = {
+    ExitCode.STOPPED: "stopped by SIGTERM or SIGINT",
+    ExitCode.FAILED: "an unexpected failure, described in the log",
+    ExitCode.USAGE: "a flag or environment variable cannot be used",
+    ExitCode.DATA_DIRECTORY: "the data directory is locked, foreign or damaged",
+    ExitCode.STORAGE: "the disk failed or is full",
+    ExitCode.ADDRESS: "a URL to listen on cannot be had",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    if not __debug__:
+        print("raftkv: refuses to run without assertions (python -O)", file=sys.stderr)
+        return ExitCode.USAGE
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if any(one in ("--help", "-help", "-h") for one in given):
+        print(_help())
+        return ExitCode.STOPPED
+    if any(one in ("--version", "-version") for one in given):
+        print(_version(Path(sys.argv[0]).name))
+        return ExitCode.STOPPED
+    return run(given, os.environ)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Check the configuration and serve until a signal or a fatal error."""
+    try:
+        config = build_config(read_flags(arguments, environment))
+    except FlagError as error:
+        for problem in error.problems:
+            print(f"raftkv: {problem}", file=sys.stderr)
+        print("raftkv: see `raftkv --help`", file=sys.stderr)
+        return ExitCode.USAGE
+    configure_logging(config.log_level)
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: Config) -> int:
+    from raftkv.rpc.front import Front
+    from raftkv.server.bootstrap import open_member
+    from raftkv.storage.errors import StorageError
+
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Exception | None] = loop.create_future()
+
+    def end(error: Exception | None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, None)
+    log.info("starting", extra={"config": config})
+    try:
+        opened = open_member(config, end)
+    except StorageError as error:
+        log.error("cannot open the data directory", extra={"reason": str(error)})
+        return ExitCode.DATA_DIRECTORY
+    front = Front(opened)
+    opened.member.on_ready = _log_ready
+    try:
+        await opened.start()
+        await front.start()
+        error_or_none = await ended
+    except OSError as error:
+        log.error("cannot listen", extra={"reason": str(error)})
+        return ExitCode.ADDRESS
+    finally:
+        await front.close()
+        await opened.close()
+    return _end(error_or_none)
+
+
+def _log_ready() -> None:
+    log.info("ready to serve client requests")
+
+
+def _end(error: Exception | None) -> int:
+    """Log why the member ended and return the exit code."""
+    from raftkv.errors import StoreIOError
+    from raftkv.storage.errors import StorageError
+
+    if error is None:
+        log.info("stopped")
+        return ExitCode.STOPPED
+    storage = isinstance(error, StorageError | StoreIOError)
+    log.critical("stopped by a fatal error", exc_info=error, extra={"reason": str(error)})
+    return ExitCode.STORAGE if storage else ExitCode.FAILED
+
+
+def _version(program: str) -> str:
+    if program == "etcd":
+        return f"etcd Version: {ETCD_VERSION}"
+    return f"raftkv Version: {RAFTKV_VERSION}\netcd API Version: {ETCD_VERSION}"
+
+
+def _help() -> str:
+    lines = [
+        "raftkv runs one member of a replicated key-value store that speaks the etcd v3 API.",
+        "",
+        "usage: raftkv [--flag=value ...]",
+        "",
+        "Each flag may also be given as RAFTKV_<FLAG> or ETCD_<FLAG> in the environment, upper",
+        "case and with underscores; the command line wins, then RAFTKV_.",
+        "",
+    ]
+    for flag in FLAGS.values():
+        if flag.standing is Standing.USED:
+            default = f" (default {flag.default!r})" if flag.default != "" else ""
+            lines.append(f"  --{flag.name:32} {flag.help}{default}")
+    for standing, title in (
+        (Standing.ACCEPTED, "Accepted without effect:"),
+        (Standing.REFUSED, "Refused, because not built yet:"),
+    ):
+        lines += ["", title]
+        lines += [f"  --{flag.name}" for flag in FLAGS.values() if flag.standing is standing]
+    lines += ["", "Exit codes:"]
+    lines += [f"  {int(code)}  {meaning}" for code, meaning in EXIT_MEANINGS.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The client port: every service on one listener, for as long as the member runs."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from raftkv._native.http2 import Limits, MethodTable, Server
+from raftkv.config import REQUEST_OVERHEAD_BYTES, Endpoint
+from raftkv.rpc.cluster import ClusterService
+from raftkv.rpc.health import HealthService
+from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
+from raftkv.rpc.kv import KvService
+from raftkv.rpc.lease import LeaseService
+from raftkv.rpc.maintenance import MaintenanceService
+from raftkv.rpc.metrics_source import MemberMetrics
+from raftkv.rpc.registry import ServiceRegistry
+from raftkv.rpc.watch import WatchService
+from raftkv.server.bootstrap import OpenMember
+
+__all__ = ["Front"]
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS_WAITING_MAX = 1024
+"""Connections that may wait to be accepted."""
+
+
+class Front:
+    """Serves clients of one member."""
+
+    def __init__(self, opened: OpenMember) -> None:
+        member = opened.member
+        self._member = member
+        methods = MethodTable()
+        self._registry = ServiceRegistry(methods)
+        self._routes = HttpRoutes()
+        self._watch = WatchService(member)
+        kv = KvService(member)
+        health = HealthService(member)
+        kv.register(methods)
+        self._watch.register(methods)
+        LeaseService(member).register(methods, self._registry)
+        ClusterService(member).register(methods, self._registry)
+        MaintenanceService(member).register(methods, self._registry)
+        health.register(methods, self._routes)
+        MemberMetrics(opened, kv, health).register(self._routes)
+        limits = Limits()
+        self._server = Server(
+            methods,
+            lambda: Http1Protocol(self._routes),
+            Limits(
+                request_bytes_max=member.config.request_bytes_max + REQUEST_OVERHEAD_BYTES,
+                concurrent_streams_max=min(
+                    member.config.concurrent_streams_max, limits.concurrent_streams_max
+                ),
+            ),
+            self._routes.serve_stream,
+        )
+        member.on_turn_end = self._server.flush
+        self._listeners: list[asyncio.Server] = []
+        self._leader_check: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Listen on every client and metrics URL. Raises OSError where one cannot be had."""
+        loop = asyncio.get_running_loop()
+        config = self._member.config
+        for endpoint in config.listen_client:
+            await self._listen(loop, endpoint, self._server.protocol_factory)
+        for endpoint in config.listen_metrics:
+            await self._listen(loop, endpoint, lambda: Http1Protocol(self._routes))
+        self._check_leader()
+
+    async def _listen(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoint: Endpoint,
+        factory: Callable[[], asyncio.BaseProtocol],
+    ) -> None:
+        listener = await loop.create_server(
+            factory, endpoint.host, endpoint.port, backlog=CONNECTIONS_WAITING_MAX
+        )
+        self._listeners.append(listener)
+        log.info("listening for clients", extra={"url": endpoint.url})
+
+    def _check_leader(self) -> None:
+        self._watch.check_leader()
+        self._leader_check = asyncio.get_running_loop().call_later(
+            self._member.config.election_timeout_s, self._check_leader
+        )
+
+    async def close(self) -> None:
+        """Take no more connections, end the calls under way, close every connection."""
+        if self._leader_check is not None:
+            self._leader_check.cancel()
+        for listener in self._listeners:
+            listener.close()
+        await self._registry.close()
+        self._server.goaway()
+        self._server.close()
+        self._server.flush()

@@ -1,0 +1,96 @@
+"""etcdserverpb.KV: the hot path. Requests and responses stay bytes; one append a request."""
+
+from raftkv._native.command_batch import Waiter
+from raftkv._native.http2 import MethodTable, Stream
+from raftkv.errors import ERRORS, ErrorCode
+from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.rpc.registry import unimplemented
+from raftkv.server.command import CommandKind
+from raftkv.server.member import Member
+
+__all__ = ["KvService"]
+
+SERIALIZABLE_SET = b"\x38\x01"
+"""RangeRequest.serializable = true on the wire; in any other place only by chance."""
+
+
+class KvService:
+    """Checks requests, proposes writes, serves reads from the member's store."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self._store = member.store
+        self._bytes_max = member.config.request_bytes_max
+        self.put_count = self.delete_count = self.txn_count = self.range_count = 0
+
+    def register(self, methods: MethodTable) -> None:
+        """Add the methods of the service."""
+        service = b"/etcdserverpb.KV/"
+        methods.unary(service + b"Put", self.put)
+        methods.unary(service + b"Range", self.range)
+        methods.unary(service + b"DeleteRange", self.delete_range)
+        methods.unary(service + b"Txn", self.txn)
+        methods.unary(service + b"Compact", self.compact)
+        unimplemented(
+            methods, "/etcdserverpb.KV/RangeStream", "etcdserver: RangeStream is not supported yet"
+        )
+
+    def put(self, stream: Stream, message: bytes) -> None:
+        """Propose a put."""
+        self.put_count += 1
+        self._write(CommandKind.PUT, self._store.check_put(message), stream, message)
+
+    def delete_range(self, stream: Stream, message: bytes) -> None:
+        """Propose a deletion."""
+        self.delete_count += 1
+        self._write(
+            CommandKind.DELETE_RANGE, self._store.check_delete_range(message), stream, message
+        )
+
+    def txn(self, stream: Stream, message: bytes) -> None:
+        """Propose a transaction, or serve it as a read where it only reads."""
+        self.txn_count += 1
+        store = self._store
+        code = store.check_txn(message)
+        if code or not store.txn_is_read_only(message):
+            self._write(CommandKind.TXN, code, stream, message)
+        elif store.txn_is_serializable(message):
+            self._serve_txn(stream, message)
+        else:
+            self._member.read(self._serve_txn, stream, message)
+
+    def compact(self, stream: Stream, message: bytes) -> None:
+        """Propose a compaction. Answered when it is applied; deletion goes on behind it."""
+        self._write(CommandKind.COMPACTION, 0, stream, message)
+
+    def range(self, stream: Stream, message: bytes) -> None:
+        """Serve a range at once if it is serializable, else once this member is level."""
+        self.range_count += 1
+        code = self._store.check_range(message)
+        if code:
+            stream.fail(*ERRORS[ErrorCode(code)])
+        elif SERIALIZABLE_SET in message and pb.RangeRequest.FromString(message).serializable:
+            self._serve_range(stream, message)
+        else:
+            self._member.read(self._serve_range, stream, message)
+
+    def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
+        if len(message) > self._bytes_max:
+            code = ErrorCode.REQUEST_TOO_LARGE
+        if code:
+            stream.fail(*ERRORS[ErrorCode(code)])
+        else:
+            self._member.propose(kind, message, stream)
+
+    def _serve_range(self, waiter: Waiter, message: bytes) -> None:
+        _answer(waiter, self._store.range(message, self._member.node.term))
+
+    def _serve_txn(self, waiter: Waiter, message: bytes) -> None:
+        _answer(waiter, self._store.txn_read(message, self._member.node.term))
+
+
+def _answer(waiter: Waiter, result: bytes | int) -> None:
+    if isinstance(result, bytes):
+        waiter.reply(result)
+    else:
+        waiter.fail(*ERRORS[ErrorCode(result)])

@@ -1,0 +1,78 @@
+"""etcdserverpb.Lease: grants and revocations through the log, time asked of the leader."""
+
+import secrets
+
+from raftkv._native.http2 import MethodTable, Stream
+from raftkv.errors import ErrorCode, StoreError
+from raftkv.lease.lessor import TTL_MAX_S
+from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.rpc.registry import Call, ServiceRegistry
+from raftkv.server.command import CommandKind
+from raftkv.server.member import Member
+
+__all__ = ["LeaseService"]
+
+
+class LeaseService:
+    """Grant, revoke, keep alive, time to live, list."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def register(self, methods: MethodTable, registry: ServiceRegistry) -> None:
+        """Add the methods of the service."""
+        service = "/etcdserverpb.Lease/"
+        registry.unary(service + "LeaseGrant", pb.LeaseGrantRequest, self.grant)
+        methods.unary(b"/etcdserverpb.Lease/LeaseRevoke", self.revoke)
+        registry.streaming(service + "LeaseKeepAlive", pb.LeaseKeepAliveRequest, self.keep_alive)
+        registry.unary(service + "LeaseTimeToLive", pb.LeaseTimeToLiveRequest, self.time_to_live)
+        registry.unary(service + "LeaseLeases", pb.LeaseLeasesRequest, self.leases)
+
+    async def grant(self, request: pb.LeaseGrantRequest, _stream: Stream) -> pb.LeaseGrantResponse:
+        """Grant a lease; the id is chosen and the TTL raised to the minimum before replication."""
+        if request.TTL > TTL_MAX_S:
+            raise StoreError(ErrorCode.LEASE_TTL_TOO_LARGE)
+        command = pb.LeaseGrantRequest(
+            ID=request.ID or secrets.randbelow((1 << 63) - 1) + 1,
+            TTL=self._member.leases.lessor.resolve_ttl(request.TTL),
+        )
+        answer = await self._member.propose_and_wait(
+            CommandKind.LEASE_GRANT, command.SerializeToString()
+        )
+        return pb.LeaseGrantResponse.FromString(answer)
+
+    def revoke(self, stream: Stream, message: bytes) -> None:
+        """Revoke a lease and delete its keys in one revision."""
+        self._member.propose(CommandKind.LEASE_REVOKE, message, stream)
+
+    async def keep_alive(
+        self, call: Call[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse]
+    ) -> None:
+        """Renew leases as long as the client asks; an unknown one is answered with TTL 0."""
+        async for request in call:
+            ttl_s = await self._member.leases.renew(request.ID)
+            response = pb.LeaseKeepAliveResponse(
+                header=self._member.header(), ID=request.ID, TTL=ttl_s
+            )
+            await call.send(response)
+
+    async def time_to_live(
+        self, request: pb.LeaseTimeToLiveRequest, _stream: Stream
+    ) -> pb.LeaseTimeToLiveResponse:
+        """Say how long a lease lives and, if asked, its keys; -1 for an unknown one."""
+        left_s, granted_s = await self._member.leases.time_to_live(request.ID)
+        response = pb.LeaseTimeToLiveResponse(ID=request.ID, TTL=left_s, grantedTTL=granted_s)
+        if request.keys and granted_s:
+            await self._member.read_barrier()
+            response.keys.extend(self._member.store.lease_keys(request.ID))
+        response.header.CopyFrom(self._member.header())
+        return response
+
+    async def leases(
+        self, _request: pb.LeaseLeasesRequest, _stream: Stream
+    ) -> pb.LeaseLeasesResponse:
+        """List the leases that this member knows, the soonest to expire first at the leader."""
+        return pb.LeaseLeasesResponse(
+            header=self._member.header(),
+            leases=[pb.LeaseStatus(ID=one) for one in self._member.leases.lessor.by_expiry()],
+        )

@@ -1,0 +1,86 @@
+"""etcdserverpb.Maintenance: the state of this member, for people and for clients that check it."""
+
+from raftkv._native.http2 import MethodTable, Stream
+from raftkv.errors import ErrorCode, GrpcStatus, StoreError
+from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.raft.errors import RaftError
+from raftkv.rpc.grpc_status import RpcError
+from raftkv.rpc.registry import ServiceRegistry, unimplemented
+from raftkv.server.member import Member
+from raftkv.version import ETCD_VERSION
+
+__all__ = ["MaintenanceService"]
+
+
+class MaintenanceService:
+    """Status, hashes, leadership; what is not built yet is refused by name."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def register(self, methods: MethodTable, registry: ServiceRegistry) -> None:
+        """Add the methods of the service."""
+        service = "/etcdserverpb.Maintenance/"
+        registry.unary(service + "Status", pb.StatusRequest, self.status)
+        registry.unary(service + "Alarm", pb.AlarmRequest, self.alarm)
+        registry.unary(service + "Defragment", pb.DefragmentRequest, self.defragment)
+        registry.unary(service + "HashKV", pb.HashKVRequest, self.hash_kv)
+        registry.unary(service + "MoveLeader", pb.MoveLeaderRequest, self.move_leader)
+        for name in ("Hash", "Snapshot", "Downgrade"):
+            unimplemented(methods, service + name, f"etcdserver: {name} is not supported yet")
+
+    async def status(self, _request: pb.StatusRequest, _stream: Stream) -> pb.StatusResponse:
+        """Describe this member; answered without a leader too."""
+        member = self._member
+        size, in_use = member.store.db_size()
+        node = member.node
+        return pb.StatusResponse(
+            header=member.header(),
+            version=ETCD_VERSION,
+            dbSize=max(1, size),
+            dbSizeInUse=in_use,
+            dbSizeQuota=member.config.quota_bytes,
+            leader=node.leader_id,
+            raftIndex=node.commit_index,
+            raftTerm=node.term,
+            raftAppliedIndex=node.applied_index,
+            errors=[] if node.leader_id else ["etcdserver: no leader"],
+            storageVersion=ETCD_VERSION,
+        )
+
+    async def alarm(self, request: pb.AlarmRequest, _stream: Stream) -> pb.AlarmResponse:
+        """List the alarms: there are none yet, and none can be raised."""
+        if request.action == pb.AlarmRequest.ACTIVATE and request.alarm != pb.NONE:
+            raise RpcError(
+                GrpcStatus.UNIMPLEMENTED, "etcdserver: Alarm ACTIVATE is not supported yet"
+            )
+        return pb.AlarmResponse(header=self._member.header())
+
+    async def defragment(
+        self, _request: pb.DefragmentRequest, _stream: Stream
+    ) -> pb.DefragmentResponse:
+        """Do nothing: pages that compaction freed are reused without stopping anybody."""
+        return pb.DefragmentResponse()
+
+    async def hash_kv(self, request: pb.HashKVRequest, _stream: Stream) -> pb.HashKVResponse:
+        """Hash the history up to a revision, for comparison between members."""
+        value, compact_revision, revision = self._member.store.hash_kv(request.revision)
+        return pb.HashKVResponse(
+            header=self._member.header(),
+            hash=value,
+            compact_revision=compact_revision,
+            hash_revision=revision,
+        )
+
+    async def move_leader(
+        self, request: pb.MoveLeaderRequest, _stream: Stream
+    ) -> pb.MoveLeaderResponse:
+        """Hand the leadership over; answered when another member leads."""
+        member = self._member
+        if not member.is_leader:
+            raise StoreError(ErrorCode.NOT_LEADER)
+        try:
+            await member.transfer_leadership(request.targetID)
+        except RaftError as error:
+            raise StoreError(ErrorCode.BAD_LEADER_TRANSFEREE) from error
+        return pb.MoveLeaderResponse()

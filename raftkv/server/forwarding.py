@@ -1,0 +1,66 @@
+"""What members send each other beside Raft's own messages, one way and without an answer.
+
+u8 what, little-endian fields, then a payload:
+`PROPOSE u64 term, batch` asks the leader of that very term to propose a batch;
+`REFUSED u64 batch id, u8 error code` tells its sender that this certainly did not happen;
+`TRIM u64 index` tells followers up to where every member of the cluster holds the log.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from raftkv.errors import ErrorCode
+
+__all__ = ["Propose", "Refused", "Trim", "decode", "encode"]
+
+_PROPOSE, _REFUSED, _TRIM = 1, 2, 3
+_NUMBER = struct.Struct("<BQ")
+_REFUSAL = struct.Struct("<BQB")
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Propose `batch` if you lead in `term`, or say `Refused`."""
+
+    term: int
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The batch is certainly not in the log."""
+
+    batch_id: int
+    code: ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """Every member of the cluster holds the log up to `index`."""
+
+    index: int
+
+
+def encode(message: Propose | Refused | Trim) -> bytes:
+    """Return the bytes of a message."""
+    match message:
+        case Propose(term, batch):
+            return _NUMBER.pack(_PROPOSE, term) + batch
+        case Refused(batch_id, code):
+            return _REFUSAL.pack(_REFUSED, batch_id, code)
+        case Trim(index):
+            return _NUMBER.pack(_TRIM, index)
+
+
+def decode(data: bytes) -> Propose | Refused | Trim:
+    """Read a message. Raises ValueError for anything that `encode` does not make."""
+    if len(data) < _NUMBER.size:
+        raise ValueError("a forwarded message ends early")
+    what, number = _NUMBER.unpack_from(data)
+    if what == _PROPOSE:
+        return Propose(number, data[_NUMBER.size :])
+    if what == _REFUSED and len(data) == _REFUSAL.size:
+        return Refused(number, ErrorCode(data[-1]))
+    if what == _TRIM and len(data) == _NUMBER.size:
+        return Trim(number)
+    raise ValueError(f"unknown or malformed forwarded message {what}")
