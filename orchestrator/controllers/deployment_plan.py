@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.api.json_object import JsonObject
-from orchestrator.controllers.conditions import find_condition, set_condition
+from orchestrator.client.conditions import find_condition, set_condition
 from orchestrator.controllers.deployment_history import (
     REVISION,
     find_new,

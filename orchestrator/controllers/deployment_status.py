@@ -6,7 +6,7 @@ from typing import Final
 
 from orchestrator.api.json_object import JsonObject, copy_json
 from orchestrator.api.times import format_time, parse_time
-from orchestrator.controllers.conditions import (
+from orchestrator.client.conditions import (
     find_condition,
     make_condition,
     remove_condition,
@@ -147,7 +147,7 @@ def _set_progressing(
 def _has_progressed(old: JsonObject, new: JsonObject) -> bool:
     def grew(field: str) -> bool:
         count: int = new.get(field, 0)
-        return count > old.get(field, 0)
+        return bool(count > old.get(field, 0))
 
     def outdated(status: JsonObject) -> int:
         count: int = status.get("replicas", 0) - status.get("updatedReplicas", 0)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator.api.json_object import JsonObject
 from orchestrator.api.times import parse_time
-from orchestrator.controllers.conditions import find_condition
+from orchestrator.client.conditions import find_condition
 
 
 def phase(pod: JsonObject) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from orchestrator.api.json_object import JsonObject, copy_json
-from orchestrator.controllers.conditions import make_condition, remove_condition, set_condition
+from orchestrator.client.conditions import make_condition, remove_condition, set_condition
 from orchestrator.controllers.owner_reference import controller_of
 from orchestrator.controllers.pod_state import (
     is_active,

@@ -1,0 +1,1 @@
+"""Give pods their nodes: a pure plan over cluster state, and a thin loop that binds."""

@@ -1,0 +1,1 @@
+"""Where a pod fits and where it fits best: plain functions over state in memory, no I/O."""
