@@ -1,4 +1,4 @@
-"""The cluster's own certificates: created once, kept under the data directory, renewed before expiry.
+"""The cluster's own certificates: created once, kept in a directory, renewed before expiry.
 
 Layout of `<directory>` (0700; keys 0600): `ca.crt`, `ca.key`, `<name>.crt`, `<name>.key` for every
 certificate asked for, `sa.pub` and `sa.key` for service-account tokens.
@@ -63,7 +63,7 @@ class Pki:
         return self.ca.certificate
 
     def client(self, name: str, user: str, groups: Sequence[str] = ()) -> KeyPair:
-        """Return the client certificate kept as `name`: CN is the user, each O one of its groups."""
+        """Return the client certificate kept as `name`: CN is the user, each O a group."""
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
         return self._leaf(name, x509.Name(attributes), (), ExtendedKeyUsageOID.CLIENT_AUTH)

@@ -28,23 +28,26 @@ def content_type(request: web.BaseRequest) -> str:
     return request.headers.get("Content-Type", "application/json")
 
 
-def decoded_body(
-    context: RequestContext, body: bytes, kind: str, resource: Resource
-) -> JsonObject:
+def decoded_body(context: RequestContext, body: bytes, kind: str, resource: Resource) -> JsonObject:
     """Read a body as an object of `resource`, by the request's field validation."""
-    validation = context.field_validation
-    assert validation in ("Strict", "Warn", "Ignore")
-    decoded = decode_object(body, kind, resource.group_version, resource.kind, validation)
+    decoded = decode_object(
+        body, kind, resource.group_version, resource.kind, context.field_validation
+    )
     for text in decoded.warnings:
         context.warn(text)
     return decoded.obj
 
 
-def conforming(context: RequestContext, resource: Resource, obj: JsonObject) -> JsonObject:
-    """Bring a patched object into the form of its schema, by the request's field validation."""
-    validation = context.field_validation
-    assert validation in ("Strict", "Warn", "Ignore")
-    checked = check_object(obj, resource.group_version, resource.kind, validation)
+def conforming(
+    context: RequestContext, resource: Resource, obj: JsonObject, faults: list[str] | None = None
+) -> JsonObject:
+    """Bring a patched object into the form of its schema, by the request's field validation.
+
+    `faults` are what parsing has found already.
+    """
+    checked = check_object(
+        obj, resource.group_version, resource.kind, context.field_validation, faults
+    )
     for text in checked.warnings:
         context.warn(text)
     return checked.obj

@@ -1,4 +1,4 @@
-"""Objects that every cluster has from its first moment: four namespaces and Service `kubernetes`."""
+"""Objects that a cluster has from its first moment: namespaces and Service `kubernetes`."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ async def _create(
             raise
 
 
-async def _put(
-    access: InternalAccess, resource: Resource, obj: JsonObject, *fields: str
-) -> None:
+async def _put(access: InternalAccess, resource: Resource, obj: JsonObject, *fields: str) -> None:
     """Create the object in `default`, or bring its `fields` up to date: the port may be another."""
     await _create(access, resource, "default", obj)
 

@@ -1,8 +1,8 @@
 """Compaction of the store's history: one API server at a time, five minutes behind the present.
 
-`compact_rev_key` holds the revision of the last round; its version is the turn. Each server compares
-the version that it last saw: the one that wins the transaction compacts to the revision noted a
-round ago, the others take note and wait. So every revision stays readable for at least one round.
+`compact_rev_key` holds the revision of the last round; its version is the turn. Each server
+compares the version that it last saw: the one that wins the transaction compacts to the revision
+noted a round ago, the others take note and wait. So every revision stays readable for a round.
 """
 
 from __future__ import annotations

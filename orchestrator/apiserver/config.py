@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GIT_VERSION = "v1.35.0+orchestrator"
-"""What `/version` says. A build suffix, unlike a pre-release, satisfies charts' `>=` constraints."""
+"""What `/version` says. Unlike a pre-release, a build suffix satisfies charts' `>=` rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,5 +42,7 @@ def decode(token: str) -> Position:
     except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise errors.bad_request(f"continue key is not valid: {error}") from error
     if not position.start or position.start.startswith("/") or position.revision == 0:
-        raise errors.bad_request("continue key is not valid: incorrect encoded start key or version")
+        raise errors.bad_request(
+            "continue key is not valid: incorrect encoded start key or version"
+        )
     return position

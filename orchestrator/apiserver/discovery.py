@@ -70,9 +70,7 @@ class Discovery:
         group = {"kind": "APIGroup", "apiVersion": "v1", **self._group(name)}
         return self._answer(request, ("group", name), lambda: group)
 
-    def resources(
-        self, request: web.BaseRequest, group: str, version: str
-    ) -> web.Response | None:
+    def resources(self, request: web.BaseRequest, group: str, version: str) -> web.Response | None:
         """`/api/v1` and `/apis/<group>/<version>`; None where there is no such version."""
         rows = self._registry.in_group_version(group, version)
         if not rows:

@@ -36,9 +36,7 @@ class InternalAccess:
         context = self._context(resource, namespace, "", "create")
         return await self.store(resource).create(context, obj)
 
-    async def update(
-        self, resource: Resource, namespace: str, name: str, make: Make
-    ) -> Stored:
+    async def update(self, resource: Resource, namespace: str, name: str, make: Make) -> Stored:
         context = self._context(resource, namespace, name, "update")
         stored, _ = await self.store(resource).update(context, make)
         return stored
@@ -50,9 +48,7 @@ class InternalAccess:
         key = store.key("", name)
         return store.cache.get(key) or await store.storage.get(key)
 
-    def _context(
-        self, resource: Resource, namespace: str, name: str, verb: str
-    ) -> RequestContext:
+    def _context(self, resource: Resource, namespace: str, name: str, verb: str) -> RequestContext:
         info = RequestInfo(
             resource.group, resource.version, resource.plural, namespace, name, "", (), verb
         )

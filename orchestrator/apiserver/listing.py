@@ -98,9 +98,7 @@ def parse_count(query: Mapping[str, str], name: str) -> int:
     return max(int(text), 0)
 
 
-async def list_objects(
-    store: ResourceStore, selection: Selection, options: ListOptions
-) -> Listing:
+async def list_objects(store: ResourceStore, selection: Selection, options: ListOptions) -> Listing:
     """List what `selection` names, by the rules of resourceVersion and resourceVersionMatch."""
     await store.cache.ensure_started()
     if options.token:
@@ -138,9 +136,7 @@ def _cached(store: ResourceStore, selection: Selection) -> list[Stored]:
     return store.cache.snapshot(selection.prefix)
 
 
-async def _next_page(
-    store: ResourceStore, selection: Selection, options: ListOptions
-) -> Listing:
+async def _next_page(store: ResourceStore, selection: Selection, options: ListOptions) -> Listing:
     position = continue_token.decode(options.token)
     start = selection.prefix + position.start.encode()
     try:

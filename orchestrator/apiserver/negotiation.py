@@ -63,10 +63,10 @@ def parse_accept(header: str) -> list[MediaType]:
         kind, *rest = (piece.strip() for piece in part.split(";"))
         if not kind:
             continue
-        parameters = dict(
-            (name.strip(), value.strip().strip('"'))
+        parameters = {
+            name.strip(): value.strip().strip('"')
             for name, _, value in (piece.partition("=") for piece in rest)
-        )
+        }
         try:
             quality = float(parameters.pop("q", "1"))
         except ValueError:

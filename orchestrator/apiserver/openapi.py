@@ -58,24 +58,20 @@ class OpenApi:
             for name in self._registry.group_versions()
         }
         body = orjson.dumps({"paths": paths})
-        return _answer(request, Document(body, _tag(body)), "no-cache, private")
+        tag = hashlib.sha256(body).hexdigest().upper()
+        return _answer(request, Document(body, tag), "no-cache, private")
 
     def _document(self, group_version: str) -> Document:
         if group_version not in self._documents:
             from orchestrator.api.openapi import document
 
-            body = orjson.dumps(document(self._registry, group_version))
-            self._documents[group_version] = Document(body, _tag(body))
+            self._documents[group_version] = Document(*document(self._registry, group_version))
         return self._documents[group_version]
 
 
 def path_of(group_version: str) -> str:
     """`api/v1` or `apis/apps/v1`."""
     return f"apis/{group_version}" if "/" in group_version else f"api/{group_version}"
-
-
-def _tag(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest().upper()
 
 
 def _answer(request: web.BaseRequest, document: Document, cached: str) -> web.Response:

@@ -64,7 +64,7 @@ class PodLog:
         for kind in ("InternalIP", "Hostname"):
             for row in addresses:
                 if row.get("type") == kind and row.get("address"):
-                    host: str = row["address"]
+                    host = str(row["address"])
                     port = nested(
                         stored.object, "status", "daemonEndpoints", "kubeletEndpoint", "Port"
                     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.api import errors
+from orchestrator.api.decode import FieldValidation
 from orchestrator.api.errors import FieldError
 from orchestrator.api.json_object import JsonObject
 from orchestrator.api.resource import Resource
@@ -29,7 +30,7 @@ class RequestContext:
     now: datetime
     dry_run: bool = False
     field_manager: str = ""
-    field_validation: str = "Warn"
+    field_validation: FieldValidation = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
 

@@ -61,9 +61,7 @@ def parse_request(method: str, path: str, query: Mapping[str, str]) -> RequestIn
     name = below[0] if below else ""
     subresource = below[1] if len(below) > 1 else ""
     verb = "watch" if legacy_watch else _verb(method, name, query)
-    return RequestInfo(
-        group, version, plural, namespace, name, subresource, tuple(below[2:]), verb
-    )
+    return RequestInfo(group, version, plural, namespace, name, subresource, tuple(below[2:]), verb)
 
 
 def _verb(method: str, name: str, query: Mapping[str, str]) -> str:

@@ -23,8 +23,8 @@ from orchestrator.api.resource import Resource
 from orchestrator.apiserver.deletion import check_preconditions, plan_deletion, removable
 from orchestrator.apiserver.request_context import DeleteOptions, RequestContext
 from orchestrator.apiserver.storage import (
-    Claims,
     ClaimRefused,
+    Claims,
     Contention,
     KeyExists,
     KeyMissing,
@@ -153,7 +153,9 @@ class ResourceStore:
 
         key = self.key(context.namespace, context.name)
         try:
-            stored, _ = await self._write(context, key, change, context.dry_run, self.cache.get(key))
+            stored, _ = await self._write(
+                context, key, change, context.dry_run, self.cache.get(key)
+            )
         except KeyMissing:
             allowed = self.resource.strategy.allow_create_on_update
             if not (replacing and allowed and not context.info.subresource):
@@ -176,7 +178,9 @@ class ResourceStore:
 
         key = self.key(context.namespace, context.name)
         try:
-            stored, _ = await self._write(context, key, change, context.dry_run, self.cache.get(key))
+            stored, _ = await self._write(
+                context, key, change, context.dry_run, self.cache.get(key)
+            )
         except KeyMissing:
             raise errors.not_found(self.resource, context.name) from None
         return stored

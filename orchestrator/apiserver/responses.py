@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.api.errors import StatusError
 from orchestrator.api.json_object import JsonObject
-from orchestrator.apiserver.negotiation import JSON, YAML, Form, Output
+from orchestrator.apiserver.negotiation import JSON, Form, Output
 from orchestrator.apiserver.request_context import RequestContext
 from orchestrator.apiserver.storage import Stored
 
@@ -116,17 +116,17 @@ def table_body(
     columns: bool = True,
 ) -> bytes:
     """Encode objects as a Table; watches send the column definitions only with the first event."""
-    from orchestrator.api.table import table
+    from orchestrator.api.table import to_table
 
-    if not metadata and items:
-        metadata = {"resourceVersion": str(max(stored.revision for stored in items))}
-    made = table(
+    made = to_table(
         context.resource,
         [stored.object for stored in items],
         now=context.now,
         include_object=include,
-        list_metadata=metadata,
     )
+    if not metadata and items:
+        metadata = {"resourceVersion": str(max(stored.revision for stored in items))}
+    made["metadata"] = metadata
     made["apiVersion"] = f"meta.k8s.io/{output.version}"
     if not columns:
         made["columnDefinitions"] = None
@@ -139,5 +139,3 @@ def to_yaml(obj: Any) -> bytes:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(obj, Dumper=dumper, sort_keys=True, default_flow_style=False)
     return text.encode()
-
-

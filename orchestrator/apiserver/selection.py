@@ -35,9 +35,7 @@ class Selection:
         return self.fields.matches(self.resource.strategy.fields(obj))
 
 
-def select(
-    store: ResourceStore, namespace: str, name: str, query: Mapping[str, str]
-) -> Selection:
+def select(store: ResourceStore, namespace: str, name: str, query: Mapping[str, str]) -> Selection:
     """Read labelSelector and fieldSelector; `name` is the object of a watch by path, if any.
 
     StatusError 400 for selectors that do not parse or name fields that the kind cannot select by.

@@ -208,5 +208,3 @@ class ApiServer:
             for store in self.stores.values():
                 if store.cache.watcher_count:
                     await store.cache.request_progress()
-
-

@@ -122,9 +122,7 @@ class ServiceAllocation:
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
 
-    async def _allocate_ports(
-        self, new: JsonObject, old: JsonObject | None, before: Held
-    ) -> None:
+    async def _allocate_ports(self, new: JsonObject, old: JsonObject | None, before: Held) -> None:
         """Give every port a node port: the asked one, the one it had, or a free one.
 
         Ports of one number that differ in protocol only share their node port.

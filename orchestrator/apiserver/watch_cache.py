@@ -1,8 +1,8 @@
 """One watch of the store per kind of object, fanned out to every client that watches.
 
 The cache holds the present state of one prefix and a bounded **window** of its latest events. A
-client that watches from revision N gets the window's events after N, then live ones; when N is older
-than the window it must list again (Expired). Each event is decoded and encoded once, whoever
+client that watches from revision N gets the window's events after N, then live ones; when N is
+older than the window it must list again (Expired). Each event is decoded and encoded once, whoever
 receives it.
 
 Rules that keep watches free of gaps and repeats:
@@ -140,9 +140,7 @@ class WatchCache:
     `ensure_started` before anything else; `stop` ends the task and all watchers.
     """
 
-    def __init__(
-        self, storage: Storage, prefix: bytes, *, window_max: int, queue_max: int
-    ) -> None:
+    def __init__(self, storage: Storage, prefix: bytes, *, window_max: int, queue_max: int) -> None:
         self._storage = storage
         self.prefix = prefix
         self._queue_max = queue_max

@@ -188,9 +188,7 @@ async def _begin(
         await wait_for_revision(store, revision)
     any_age = revision == 0 and not options.send_initial_events
     # Without a limit: a watch begins with everything.
-    listing = await list_objects(
-        store, selection, ListOptions(0 if any_age else None, "", 0, "")
-    )
+    listing = await list_objects(store, selection, ListOptions(0 if any_age else None, "", 0, ""))
     return listing.items, listing.revision
 
 
