@@ -1,0 +1,79 @@
+# The memory table: the newest revisions, sorted by key and in revision order, until a flush has them.
+#
+# One skip list of keys; each key has its versions newest first; all versions are chained in the order
+# they were made. Nothing is ever changed but by adding, so a frozen table may be read by two threads.
+# All memory comes from an arena that the table frees as a whole.
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    HEIGHT_MAX = 16               # of a skip list tower: enough for 4**16 keys at branching 4
+    ARENA_CHUNK_BYTES = 1 << 20
+    LEASE_BUCKETS = 1024
+
+cdef struct Record:               # one version of one key
+    Record *older                 # the version of the same key before it in this table, or NULL
+    Record *next_in_bucket        # the version made before it whose lease shares its bucket
+    KeyNode *node
+    int64_t main                  # Invariant: (main, sub) grows along `order`
+    int64_t create_revision       # 0 in a tombstone
+    int64_t version               # 0 in a tombstone
+    int64_t lease                 # 0: none
+    int64_t previous_main         # the key's version before this one, here or on disk; 0: none
+    uint32_t previous_sub
+    uint32_t sub
+    uint32_t value_size
+    const uint8_t *value
+
+cdef struct KeyNode:
+    Record *newest                # never NULL outside the head
+    uint32_t key_size
+    int height
+    const uint8_t *key
+    KeyNode *next[HEIGHT_MAX]     # only the first `height` are allocated
+
+cdef struct Chunk:
+    Chunk *before
+    size_t size                   # bytes handed out
+    size_t capacity               # bytes after this header
+
+@cython.final
+cdef class MemTable:
+    cdef Chunk *chunks
+    cdef KeyNode *head
+    cdef int height               # of the tallest tower
+    cdef uint64_t random_state    # for tower heights only: their layout is not part of the state
+    cdef Record *lease_buckets[LEASE_BUCKETS]
+    cdef Record **order           # every record, oldest first; malloc'ed
+    cdef size_t order_capacity
+    cdef readonly size_t bytes_used       # of arena chunks
+    cdef readonly size_t records          # in `order`
+    cdef readonly int64_t keys
+
+    cdef int reserve_order(self) except -1
+    cdef int tower_height(self) noexcept nogil
+    cdef void *allocate(self, size_t size) except NULL
+    # The node of the key, or NULL.
+    cdef KeyNode *find(self, const uint8_t *key, size_t size) noexcept nogil
+    # The first node whose key is >= the given one, or NULL.
+    cdef KeyNode *seek(self, const uint8_t *key, size_t size) noexcept nogil
+    # Add one version, newer than all there; copies key and value. The caller fills create_revision,
+    # version, previous_main and previous_sub.
+    cdef Record *add(
+        self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
+        int64_t main, uint32_t sub, int64_t lease,
+    ) except NULL
+    cdef KeyNode *add_node(self, const uint8_t *key, size_t size) except NULL
+    # The newest version at or below `revision` in this table, or NULL.
+    cdef Record *version_at(self, KeyNode *node, int64_t revision) noexcept nogil
+    # The position in `order` of the first record of main revision >= `revision`. O(log records).
+    cdef size_t position_of(self, int64_t revision) noexcept nogil
+
+cdef inline KeyNode *first_node(MemTable table) noexcept nogil:
+    return table.head.next[0]
+
+cdef int compare_keys(
+    const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size
+) noexcept nogil
+cdef Record *lease_bucket(MemTable table, int64_t lease) noexcept nogil

@@ -1,0 +1,9 @@
+from typing import final
+
+live_tables: int
+
+@final
+class MemTable:
+    bytes_used: int
+    records: int
+    keys: int

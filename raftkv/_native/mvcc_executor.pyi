@@ -1,0 +1,1 @@
+# Only C classes: cimported by the store.

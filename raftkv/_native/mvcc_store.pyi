@@ -1,0 +1,115 @@
+from typing import final
+
+live_stores: int
+"""Stores of this process that are not closed: zero after every test."""
+
+@final
+class MvccStore:
+    """The replicated state of one member, in memory and on LMDB.
+
+    One thread calls everything. Requests and responses are protobuf bytes of the etcd v3 API; where
+    a method returns `bytes | int`, the int is a `raftkv.errors.ErrorCode`. `StoreIOError` from any
+    method means that the disk failed or lied: the member must stop.
+    """
+
+    revision: int
+    """Current main revision; 1 in an empty store."""
+    compact_revision: int
+    """Reads below it are refused; -1 before the first compaction."""
+    compacted_revision: int
+    """Compaction has been worked off on disk up to here (what a `physical` compaction waits for)."""
+    applied_index: int
+    applied_term: int
+    flushed_index: int
+    """Entries up to here are on disk: a restart applies what follows; the log may drop the rest."""
+    flushed_revision: int
+    lease_count: int
+    table_bytes: int
+    """Memory of the tables not yet on disk."""
+    table_full: bool
+    """The table has its size and the flush before it still runs: propose nothing for now."""
+    flush_running: bool
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        cluster_id: int,
+        member_id: int,
+        map_size: int = 1 << 40,
+        table_bytes_max: int = 64 << 20,
+        txn_ops_max: int = 128,
+    ) -> None:
+        """Open or create the state in directory `path` (made 0700).
+
+        `table_bytes_max` bounds the two tables together, half each, but for the batch that passes
+        it. Cost: O(leases + meta records). StoreCorruptError: the directory is damaged, or another
+        member's.
+        """
+    def close(self) -> None:
+        """Wait for the flush that runs, then release everything. What is not flushed is dropped."""
+    def check_put(self, request: bytes) -> int:
+        """Say what forbids proposing this PutRequest, whatever the state: 0 or an ErrorCode."""
+    def check_delete_range(self, request: bytes) -> int: ...
+    def check_range(self, request: bytes) -> int: ...
+    def check_txn(self, request: bytes) -> int: ...
+    def txn_is_read_only(self, request: bytes) -> bool:
+        """Tell whether both branches hold nothing but ranges: then it needs no log entry."""
+    def txn_is_serializable(self, request: bytes) -> bool:
+        """Tell whether it is read-only and every range in it is serializable."""
+    def apply(
+        self, index: int, term: int, batch: bytes, answer: bool
+    ) -> list[bytes | int | tuple[int, bytes]] | None:
+        """Apply the entry `index` (format: ARCHITECTURE.md, Batch); starts a flush when one is due.
+
+        With `answer`, one item a command: response, ErrorCode (it changed nothing), or (kind,
+        payload) of an opaque command; else None. An entry at or below `applied_index` is skipped
+        (an empty list). ValueError, before any change: not a batch.
+        """
+    def apply_empty(self, index: int, term: int) -> None:
+        """Move `applied_index` over an entry that holds no batch."""
+    def put_member_record(self, key: bytes, value: bytes | None) -> None:
+        """Set (None: delete) a small record; it reaches the disk with the applied index."""
+    def member_records(self) -> dict[bytes, bytes]: ...
+    def range(self, request: bytes, raft_term: int) -> bytes | int:
+        """Answer a RangeRequest. Cost: O(keys in the range), as the count ignores the limit."""
+    def txn_read(self, request: bytes, raft_term: int) -> bytes | int:
+        """Answer a read-only transaction; INVALID_REQUEST when it would write."""
+    def events(
+        self, start_revision: int, end_revision: int, bytes_max: int
+    ) -> list[tuple[int, bytes, bytes]]:
+        """Return (main revision, key, encoded mvccpb.Event without prev_kv) in order.
+
+        Revisions in [start, end], whole ones only, at least one if there is any, ending with the
+        first that reaches `bytes_max` in total. StoreError COMPACTED below `compact_revision`.
+        """
+    def previous_kv(self, key: bytes, revision: int) -> bytes | None:
+        """Return the encoded KeyValue of the key before main revision `revision`.
+
+        None where the key was not there, or that revision is compacted (etcd #10681).
+        """
+    def hash_kv(self, revision: int) -> tuple[int, int, int]:
+        """Return (CRC-32C, compact revision, revision) of the state at a revision, 0: current.
+
+        Equal on all members at the same revision and compact revision. Cost: O(all versions).
+        StoreError COMPACTED or FUTURE_REV.
+        """
+    def lease_ttl(self, lease: int) -> int:
+        """Return the granted TTL in seconds, 0 for an unknown lease."""
+    def lease_ids(self) -> list[int]: ...
+    def lease_keys(self, lease: int) -> list[bytes]:
+        """Return the keys attached to the lease, sorted. Cost: O(keys of the lease)."""
+    def take_lease_changes(self) -> list[tuple[str, int, int]]:
+        """Return ('grant', id, TTL) and ('revoke', id, 0) since the last call, in order."""
+    def maybe_flush(self, force: bool = False) -> None:
+        """Take over what the flusher thread finished; start what is due. Never waits.
+
+        Due are a full table, compaction, and with `force` anything not on disk. To be called now
+        and then when nothing is applied. Raises what the thread met.
+        """
+    def flush(self) -> None:
+        """Write everything to disk and wait for it."""
+    def compact_step(self, records_max: int) -> bool:
+        """Work off about `records_max` records of compaction, waiting; tell whether more is left."""
+    def db_size(self) -> tuple[int, int]:
+        """Return (bytes the file has grown to, bytes that hold data)."""

@@ -1,0 +1,589 @@
+"""The state machine of a member: applies batches, answers reads, flushes itself to LMDB.
+
+One thread (the loop's) calls everything but what `MvccStore` hands to its own thread: writing a
+frozen table and compaction steps, both without the GIL. Contracts are in `mvcc_store.pyi`.
+"""
+
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+from libc.string cimport memcpy
+from raftkv._native.lmdb cimport (
+    MDB_NEXT,
+    MDB_NOTFOUND,
+    MDB_SET_RANGE,
+    MDB_cursor,
+    MDB_val,
+    mdb_cursor_close,
+    mdb_cursor_get,
+    mdb_cursor_open,
+)
+from raftkv._native.mem_table cimport MemTable, Record, lease_bucket
+from raftkv._native.mvcc_request cimport (
+    ERROR_COMPACTED,
+    ERROR_FUTURE_REV,
+    ERROR_INVALID_REQUEST,
+    ERROR_LEASE_EXIST,
+    ERROR_LEASE_NOT_FOUND,
+    ERROR_LEASE_TTL_TOO_LARGE,
+    check_delete_range_request,
+    check_put_request,
+    check_range_request,
+    check_txn_request,
+    parse_numbers,
+    txn_only_reads,
+    txn_only_serializable_reads,
+)
+from raftkv._native.mvcc_history cimport collect_events, hash_history
+from raftkv._native.mvcc_view cimport FOUND_VERSION, KeyVersion, key_value_size, write_key_value
+from raftkv._native.state_tree cimport (
+    LEASE_KEY_BYTES,
+    HistoryRecord,
+    check_status,
+    lease_key,
+    read_be32,
+    read_be64,
+)
+from raftkv._native.state_writer cimport (
+    SIDE_LEASES,
+    SIDE_META,
+    CompactionStep,
+    add_side_row,
+    compact_some,
+    write_table,
+)
+from raftkv._native.wire cimport buffer_free, span_size, write_varint_field
+
+from raftkv.errors import ErrorCode, StoreCorruptError, StoreError
+
+assert ErrorCode.COMPACTED == ERROR_COMPACTED and ErrorCode.FUTURE_REV == ERROR_FUTURE_REV
+assert ErrorCode.INVALID_REQUEST == ERROR_INVALID_REQUEST
+assert ErrorCode.LEASE_EXIST == ERROR_LEASE_EXIST
+assert ErrorCode.LEASE_NOT_FOUND == ERROR_LEASE_NOT_FOUND
+
+cdef int64_t LEASE_TTL_S_MAX = 9_000_000_000
+cdef bytes FORMAT = b"raftkv state 1"
+cdef bytes RECORD_PREFIX = b"r/"
+
+live_stores = 0
+"""Stores not yet closed in this process."""
+
+
+cdef inline Span span_of(bytes data) noexcept:
+    cdef Span span
+    span.at = <const uint8_t *>data
+    span.end = span.at + len(data)
+    return span
+
+
+cdef inline bytes taken(Buffer *out):
+    """The buffer's content as bytes; the buffer is ready for the next message."""
+    cdef bytes message = out.data[:out.size] if out.size else b""
+    out.size = 0
+    if out.capacity > OUT_BYTES_KEPT:
+        buffer_free(out)
+    return message
+
+
+cdef int64_t check_batch(Span rest) except -1:
+    """Return the number of commands; ValueError unless they fill the batch exactly."""
+    cdef uint32_t count, length, i
+    if span_size(rest) < BATCH_HEADER_BYTES:
+        raise ValueError(f"a batch of {span_size(rest)} bytes has no header")
+    memcpy(&count, rest.at + 16, 4)
+    rest.at += BATCH_HEADER_BYTES
+    for i in range(count):
+        if span_size(rest) < COMMAND_HEADER_BYTES:
+            raise ValueError(f"a batch ends in command {i} of {count}")
+        memcpy(&length, rest.at + 1, 4)
+        if length > span_size(rest) - COMMAND_HEADER_BYTES:
+            raise ValueError(f"command {i} of {count} passes the end of its batch")
+        rest.at += COMMAND_HEADER_BYTES + length
+    if span_size(rest):
+        raise ValueError(f"{span_size(rest)} bytes after the last command of a batch")
+    return count
+
+
+cdef class MvccStore:
+    def __cinit__(
+        self, str path, *, cluster_id, member_id, map_size=1 << 40, table_bytes_max=64 << 20,
+        txn_ops_max=128,
+    ):
+        global live_stores
+        self.closed = True
+        self.tree = StateTree(path, map_size)
+        self.view = MvccView(self.tree)
+        self.executor = MvccExecutor(self.view, cluster_id, member_id)
+        self.freeze_bytes = <size_t>max(table_bytes_max // 2, 1)
+        self.txn_ops_max = txn_ops_max
+        self.member_rows = {}
+        self.dirty_rows = {}
+        self.dirty_leases = {}
+        self.lease_changes = []
+        try:
+            self.load(cluster_id, member_id)
+        except BaseException:
+            self.tree.close()
+            raise
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="raftkv-flush")
+        self.closed = False
+        live_stores += 1
+
+    def __dealloc__(self):
+        buffer_free(&self.out)
+        buffer_free(&self.side_rows)
+
+    # -- opening and closing -----------------------------------------------------------------
+
+    cdef int load(self, uint64_t cluster_id, uint64_t member_id) except -1:
+        """Read what a restart needs: meta data and leases. Cost: O(leases), whatever the keys."""
+        cdef bytes format = self.tree.get_meta(b"format")
+        if format is None:
+            self.flushed_revision = 1
+            self.flushed_compact_revision = self.compacted_revision = -1
+            return self.write_identity(cluster_id, member_id)
+        if format != FORMAT:
+            raise StoreCorruptError(f"{self.tree.path} has format {format!r}, not {FORMAT!r}")
+        identity = struct.unpack("<QQ", self.tree.get_meta(b"identity"))
+        if identity != (cluster_id, member_id):
+            raise StoreCorruptError(
+                f"{self.tree.path} belongs to member {identity[1]:x} of cluster {identity[0]:x}, "
+                f"not to member {member_id:x} of cluster {cluster_id:x}: "
+                "point the member at its own directory, or remove this one"
+            )
+        self.applied_index, self.applied_term = struct.unpack(
+            "<QQ", self.tree.get_meta(b"applied") or bytes(16))
+        self.flushed_index = self.applied_index
+        self.flushed_revision, self.flushed_compact_revision = struct.unpack(
+            "<qq", self.tree.get_meta(b"revision") or struct.pack("<qq", 1, -1))
+        self.executor.revision = self.flushed_revision
+        self.executor.compact_revision = self.flushed_compact_revision
+        self.compact_position, finished = struct.unpack(
+            "<qq", self.tree.get_meta(b"compaction") or bytes(16))
+        self.compacted_revision = finished if finished else -1
+        self.load_rows()
+        return 0
+
+    cdef int write_identity(self, uint64_t cluster_id, uint64_t member_id) except -1:
+        cdef int status
+        add_side_row(&self.side_rows, SIDE_META, b"format", FORMAT)
+        identity = struct.pack("<QQ", cluster_id, member_id)
+        add_side_row(&self.side_rows, SIDE_META, b"identity", identity)
+        with nogil:
+            status = write_table(self.tree, self.view.active, &self.side_rows)
+        self.side_rows.size = 0
+        check_status(status, "initialise the state")
+        return self.tree.renew()
+
+    cdef int load_rows(self) except -1:
+        for name, value in self.rows_of(self.tree.leases, b""):
+            if len(name) != 8 or len(value) != 8:
+                raise StoreCorruptError("a lease row of the wrong size")
+            self.executor.leases[struct.unpack(">q", name)[0]] = struct.unpack("<q", value)[0]
+        for name, value in self.rows_of(self.tree.meta, RECORD_PREFIX):
+            self.member_rows[name[len(RECORD_PREFIX):]] = value
+        return 0
+
+    cdef list rows_of(self, unsigned int dbi, bytes prefix):
+        """All rows of a tree whose key begins with `prefix`."""
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, data
+        cdef list rows = []
+        cdef bytes name
+        check_status(mdb_cursor_open(self.tree.snapshot, dbi, &cursor), "read the state")
+        try:
+            name = prefix or b"\0"
+            key.mv_data = <char *>name
+            key.mv_size = len(name)
+            status = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)
+            while status == 0:
+                name = (<uint8_t *>key.mv_data)[:key.mv_size]
+                if not name.startswith(prefix):
+                    break
+                rows.append((name, (<uint8_t *>data.mv_data)[:data.mv_size]))
+                status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
+            if status != MDB_NOTFOUND:
+                check_status(status, "read the state")
+        finally:
+            mdb_cursor_close(cursor)
+        return rows
+
+    def close(self):
+        global live_stores
+        if self.closed:
+            return
+        self.closed = True
+        self.pool.shutdown(wait=True)
+        self.job = None
+        self.view.frozen = None
+        self.view.active = MemTable()
+        self.tree.close()
+        live_stores -= 1
+
+    # -- what is known without a lookup ------------------------------------------------------
+
+    @property
+    def revision(self):
+        return self.executor.revision
+
+    @property
+    def compact_revision(self):
+        return self.executor.compact_revision
+
+    @property
+    def lease_count(self):
+        return len(self.executor.leases)
+
+    @property
+    def table_bytes(self):
+        frozen = self.view.frozen
+        return self.view.active.bytes_used + (frozen.bytes_used if frozen is not None else 0)
+
+    @property
+    def table_full(self):
+        return self.job is not None and self.view.active.bytes_used >= self.freeze_bytes
+
+    # -- checks before a proposal ------------------------------------------------------------
+
+    def check_put(self, bytes request not None):
+        return check_put_request(span_of(request))
+
+    def check_delete_range(self, bytes request not None):
+        return check_delete_range_request(span_of(request))
+
+    def check_range(self, bytes request not None):
+        return check_range_request(span_of(request))
+
+    def check_txn(self, bytes request not None):
+        return check_txn_request(span_of(request), self.txn_ops_max)
+
+    def txn_is_read_only(self, bytes request not None):
+        return txn_only_reads(span_of(request))
+
+    def txn_is_serializable(self, bytes request not None):
+        return txn_only_serializable_reads(span_of(request))
+
+    # -- applying ----------------------------------------------------------------------------
+
+    def apply(self, uint64_t index, uint64_t term, bytes batch not None, bint answer):
+        cdef Span rest = span_of(batch)
+        cdef Span body
+        cdef uint32_t count, length, i
+        cdef uint8_t kind
+        cdef list answers = [] if answer else None
+        if index <= self.applied_index:
+            return answers
+        count = check_batch(rest)
+        self.executor.raft_term = term
+        rest.at += BATCH_HEADER_BYTES
+        for i in range(count):
+            kind = rest.at[0]
+            memcpy(&length, rest.at + 1, 4)
+            body.at = rest.at + COMMAND_HEADER_BYTES
+            body.end = body.at + length
+            rest.at = body.end
+            item = self.apply_command(kind, body)
+            if answer:
+                answers.append(item)
+        self.applied_index = index
+        self.applied_term = term
+        self.maybe_flush()
+        return answers
+
+    cdef object apply_command(self, uint8_t kind, Span body):
+        """Run one command: its response message, error code, or (kind, payload) if opaque."""
+        cdef int error
+        cdef Buffer *out = &self.out
+        out.size = 0
+        if kind == KIND_PUT:
+            error = self.executor.put(body, out)
+        elif kind == KIND_TXN:
+            error = self.executor.txn(body, out)
+        elif kind == KIND_DELETE_RANGE:
+            error = self.executor.delete_range(body, out)
+        elif kind == KIND_COMPACTION:
+            error = self.apply_compaction(body, out)
+        elif kind == KIND_LEASE_GRANT:
+            error = self.apply_lease_grant(body, out)
+        elif kind == KIND_LEASE_REVOKE:
+            error = self.apply_lease_revoke(body, out)
+        elif kind >= KIND_OPAQUE_MIN:
+            return (kind, (<const uint8_t *>body.at)[:body.end - body.at])
+        else:
+            error = ERROR_INVALID_REQUEST
+        self.executor.finish()
+        return error if error else taken(out)
+
+    cdef int apply_compaction(self, Span body, Buffer *out) except -1:
+        cdef int64_t revision, physical
+        if parse_numbers(body, &revision, &physical):
+            return ERROR_INVALID_REQUEST
+        if revision <= self.executor.compact_revision:
+            return ERROR_COMPACTED
+        if revision > self.executor.revision:
+            return ERROR_FUTURE_REV
+        self.executor.compact_revision = revision
+        self.executor.write_header(out, self.executor.revision, True)
+        return 0
+
+    cdef int apply_lease_grant(self, Span body, Buffer *out) except -1:
+        cdef int64_t ttl, lease
+        if parse_numbers(body, &ttl, &lease) or lease == 0:
+            return ERROR_INVALID_REQUEST
+        if ttl > LEASE_TTL_S_MAX:
+            return ERROR_LEASE_TTL_TOO_LARGE
+        if lease in self.executor.leases:
+            return ERROR_LEASE_EXIST
+        self.executor.leases[lease] = ttl
+        self.dirty_leases[lease] = ttl
+        self.lease_changes.append(("grant", lease, ttl))
+        self.executor.write_header(out, self.executor.revision, True)
+        write_varint_field(out, 16, <uint64_t>lease)
+        write_varint_field(out, 24, <uint64_t>ttl)
+        return 0
+
+    cdef int apply_lease_revoke(self, Span body, Buffer *out) except -1:
+        cdef int64_t lease, unused
+        if parse_numbers(body, &lease, &unused):
+            return ERROR_INVALID_REQUEST
+        if lease not in self.executor.leases:
+            return ERROR_LEASE_NOT_FOUND
+        self.executor.delete_keys(self.lease_keys(lease))
+        del self.executor.leases[lease]
+        self.dirty_leases[lease] = None
+        self.lease_changes.append(("revoke", lease, 0))
+        self.executor.write_header(out, self.executor.seen_revision(), True)
+        return 0
+
+    def apply_empty(self, uint64_t index, uint64_t term):
+        if index > self.applied_index:
+            self.applied_index = index
+            self.applied_term = term
+
+    def put_member_record(self, bytes key not None, bytes value):
+        if value is None:
+            self.member_rows.pop(key, None)
+        else:
+            self.member_rows[key] = value
+        self.dirty_rows[key] = value
+
+    def member_records(self):
+        return dict(self.member_rows)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def range(self, bytes request not None, uint64_t raft_term):
+        self.executor.raft_term = raft_term
+        self.out.size = 0
+        cdef int error = self.executor.range(span_of(request), &self.out)
+        return error if error else taken(&self.out)
+
+    def txn_read(self, bytes request not None, uint64_t raft_term):
+        if not txn_only_reads(span_of(request)):
+            return ERROR_INVALID_REQUEST
+        self.executor.raft_term = raft_term
+        self.out.size = 0
+        cdef int error = self.executor.txn(span_of(request), &self.out)
+        return error if error else taken(&self.out)
+
+    def previous_kv(self, bytes key not None, int64_t revision):
+        cdef KeyVersion version
+        cdef size_t size
+        if revision - 1 < self.executor.compact_revision:
+            return None
+        if self.view.lookup(key, len(key), revision - 1, &version) != FOUND_VERSION:
+            return None
+        self.view.load_value(&version)
+        self.out.size = 0
+        write_key_value(&self.out, 10, &version, True)
+        size = key_value_size(&version, True)
+        return self.out.data[self.out.size - size:self.out.size]
+
+    def events(self, int64_t start_revision, int64_t end_revision, int64_t bytes_max):
+        if start_revision < self.executor.compact_revision:
+            raise StoreError(ERROR_COMPACTED)
+        return collect_events(self.view, start_revision, end_revision, bytes_max)
+
+    def hash_kv(self, int64_t revision):
+        cdef int64_t compact_revision = self.executor.compact_revision
+        if revision > self.executor.revision:
+            raise StoreError(ERROR_FUTURE_REV)
+        if 0 < revision < compact_revision:
+            raise StoreError(ERROR_COMPACTED)
+        if revision <= 0:
+            revision = self.executor.revision
+        return hash_history(self.view, revision, compact_revision), compact_revision, revision
+
+    # -- leases ------------------------------------------------------------------------------
+
+    def lease_ttl(self, int64_t lease):
+        return self.executor.leases.get(lease, 0)
+
+    def lease_ids(self):
+        return list(self.executor.leases)
+
+    def take_lease_changes(self):
+        changes = self.lease_changes
+        self.lease_changes = []
+        return changes
+
+    def lease_keys(self, int64_t lease):
+        cdef set keys = set()
+        self.add_lease_keys_of_table(self.view.active, lease, keys)
+        if self.view.frozen is not None:
+            self.add_lease_keys_of_table(self.view.frozen, lease, keys)
+        self.add_lease_keys_of_tree(lease, keys)
+        return sorted(keys)
+
+    cdef int add_lease_keys_of_table(self, MemTable table, int64_t lease, set keys) except -1:
+        """Add the keys whose newest version is in this table and holds the lease."""
+        cdef Record *record = lease_bucket(table, lease)
+        while record != NULL:
+            if record.lease == lease and record.node.newest == record and (
+                    table is self.view.active
+                    or self.view.active.find(record.node.key, record.node.key_size) == NULL):
+                keys.add(record.node.key[:record.node.key_size])
+            record = record.next_in_bucket
+        return 0
+
+    cdef int add_lease_keys_of_tree(self, int64_t lease, set keys) except -1:
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, data
+        cdef HistoryRecord record
+        cdef uint8_t name[LEASE_KEY_BYTES]
+        lease_key(name, lease, 0, 0)
+        key.mv_data = name
+        key.mv_size = LEASE_KEY_BYTES
+        check_status(
+            mdb_cursor_open(self.tree.snapshot, self.tree.lease_keys, &cursor), "read leases")
+        try:
+            status = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)
+            while status == 0 and <int64_t>read_be64(<uint8_t *>key.mv_data) == lease:
+                if not self.tree.get_history(
+                        <int64_t>read_be64(<uint8_t *>key.mv_data + 8),
+                        read_be32(<uint8_t *>key.mv_data + 16), &record):
+                    raise StoreCorruptError(f"lease {lease:x} holds a version that is not there")
+                if not self.view.in_memory(record.key, record.header.key_size):
+                    keys.add(record.key[:record.header.key_size])
+                status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
+            if status != MDB_NOTFOUND:
+                check_status(status, "read leases")
+        finally:
+            mdb_cursor_close(cursor)
+        return 0
+
+    # -- flushing and compaction -------------------------------------------------------------
+
+    def maybe_flush(self, bint force=False):
+        if self.job is not None:
+            if not self.job.done():
+                return
+            self.take_over()
+        if self.view.active.bytes_used >= self.freeze_bytes or (force and self.dirty()):
+            self.freeze()
+            self.job = self.pool.submit(self.write_frozen)
+        elif self.compacted_revision < self.flushed_compact_revision:
+            self.compacting = True
+            self.job = self.pool.submit(self.compact_records, COMPACT_RECORDS_MAX)
+        elif self.compacted_revision < self.executor.compact_revision:
+            self.freeze()
+            self.job = self.pool.submit(self.write_frozen)
+
+    @property
+    def flush_running(self):
+        return self.job is not None and not self.job.done()
+
+    def flush(self):
+        self.wait()
+        if self.dirty():
+            self.freeze()
+            self.write_frozen()
+            self.take_over()
+
+    def compact_step(self, int64_t records_max):
+        self.wait()
+        if self.compacted_revision >= self.executor.compact_revision:
+            return False
+        if self.flushed_compact_revision < self.executor.compact_revision:
+            self.flush()
+        self.compacting = True
+        self.compact_records(records_max)
+        self.take_over()
+        return self.compacted_revision < self.executor.compact_revision
+
+    def db_size(self):
+        return self.tree.sizes()
+
+    cdef bint dirty(self) except -1:
+        return (self.applied_index != self.flushed_index or self.view.active.records > 0
+                or bool(self.dirty_rows) or bool(self.dirty_leases))
+
+    cdef int wait(self) except -1:
+        """Let the thread finish what it has begun, and take that over."""
+        if self.job is not None:
+            self.job.exception()
+            self.take_over()
+        return 0
+
+    cdef int freeze(self) except -1:
+        """Put a new table over the active one, and fix what is written together with that."""
+        self.side_rows.size = 0
+        for lease, ttl in self.dirty_leases.items():
+            value = None if ttl is None else struct.pack("<q", ttl)
+            add_side_row(&self.side_rows, SIDE_LEASES, struct.pack(">q", lease), value)
+        for key, value in self.dirty_rows.items():
+            add_side_row(&self.side_rows, SIDE_META, RECORD_PREFIX + key, value)
+        self.dirty_leases = {}
+        self.dirty_rows = {}
+        self.frozen_index = self.applied_index
+        self.frozen_revision = self.executor.revision
+        self.frozen_compact_revision = self.executor.compact_revision
+        applied = struct.pack("<QQ", self.applied_index, self.applied_term)
+        revision = struct.pack("<qq", self.frozen_revision, self.frozen_compact_revision)
+        add_side_row(&self.side_rows, SIDE_META, b"applied", applied)
+        add_side_row(&self.side_rows, SIDE_META, b"revision", revision)
+        self.view.frozen = self.view.active
+        self.view.active = MemTable()
+        self.compacting = False
+        return 0
+
+    def write_frozen(self):
+        """Write the frozen table. For the flusher thread."""
+        cdef StateTree tree = self.tree
+        cdef MemTable table = self.view.frozen
+        cdef Buffer *side_rows = &self.side_rows
+        cdef int status
+        with nogil:
+            status = write_table(tree, table, side_rows)
+        check_status(status, f"flush to {tree.path}")
+
+    def compact_records(self, int64_t records_max):
+        """Work off a part of the compaction that is on disk. For the flusher thread."""
+        cdef StateTree tree = self.tree
+        cdef CompactionStep step
+        cdef int status
+        step.target = self.flushed_compact_revision
+        step.position = self.compact_position
+        step.records_max = records_max
+        step.finished = False
+        with nogil:
+            status = compact_some(tree, &step)
+        check_status(status, f"compact {tree.path}")
+        self.compact_position = step.position
+        if step.finished:
+            self.compacted_revision = step.target
+
+    cdef int take_over(self) except -1:
+        """Take what the thread has written into the snapshot; raise what it raised."""
+        job = self.job
+        self.job = None
+        if job is not None:
+            job.result()
+        self.tree.renew()
+        if not self.compacting:
+            self.flushed_index = self.frozen_index
+            self.flushed_revision = self.frozen_revision
+            self.flushed_compact_revision = self.frozen_compact_revision
+            self.view.frozen = None
+        self.compacting = False
+        return 0

@@ -1,0 +1,1 @@
+# Only C classes and functions: cimported by the store.

@@ -1,0 +1,6 @@
+from typing import final
+
+@final
+class StateTree:
+    def __init__(self, path: str, map_size: int) -> None: ...
+    def sizes(self) -> tuple[int, int]: ...

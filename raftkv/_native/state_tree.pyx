@@ -1,0 +1,310 @@
+"""The LMDB trees of the state and their reader: see `state_tree.pxd` for layout and contracts."""
+
+import os
+from pathlib import Path
+
+from libc.string cimport memcpy, memset
+from raftkv._native.lmdb cimport (
+    MDB_CORRUPTED,
+    MDB_CREATE,
+    MDB_INVALID,
+    MDB_NEXT,
+    MDB_NOTFOUND,
+    MDB_NOTLS,
+    MDB_RDONLY,
+    MDB_SET_RANGE,
+    MDB_VERSION_MISMATCH,
+    MDB_envinfo,
+    MDB_stat,
+    mdb_cursor_close,
+    mdb_cursor_get,
+    mdb_cursor_open,
+    mdb_dbi_open,
+    mdb_env_close,
+    mdb_env_create,
+    mdb_env_get_maxkeysize,
+    mdb_env_info,
+    mdb_env_open,
+    mdb_env_set_mapsize,
+    mdb_env_set_maxdbs,
+    mdb_env_stat,
+    mdb_get,
+    mdb_stat,
+    mdb_strerror,
+    mdb_txn_abort,
+    mdb_txn_begin,
+    mdb_txn_commit,
+    mdb_txn_renew,
+    mdb_txn_reset,
+)
+from raftkv._native.mem_table cimport compare_keys
+
+from raftkv.errors import StoreCorruptError, StoreIOError
+
+
+cdef int check_status(int status, str doing) except -1:
+    if status == 0:
+        return 0
+    text = f"cannot {doing}: {(<bytes>mdb_strerror(status)).decode()}"
+    if status == MDB_CORRUPTED or status == MDB_VERSION_MISMATCH or status == MDB_INVALID:
+        raise StoreCorruptError(f"{text}: not a state directory of this program, or damaged")
+    raise StoreIOError(status if status > 0 else 0, text)
+
+
+cdef inline void write_be64(uint8_t *out, uint64_t value) noexcept nogil:
+    cdef int i
+    for i in range(8):
+        out[i] = <uint8_t>(value >> (56 - 8 * i))
+
+
+cdef uint64_t read_be64(const uint8_t *data) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(8):
+        value = value << 8 | data[i]
+    return value
+
+
+cdef uint32_t read_be32(const uint8_t *data) noexcept nogil:
+    return (<uint32_t>data[0] << 24 | <uint32_t>data[1] << 16
+            | <uint32_t>data[2] << 8 | <uint32_t>data[3])
+
+
+cdef void history_key(uint8_t *out, int64_t main, uint32_t sub) noexcept nogil:
+    write_be64(out, <uint64_t>main)
+    out[8] = <uint8_t>(sub >> 24)
+    out[9] = <uint8_t>(sub >> 16)
+    out[10] = <uint8_t>(sub >> 8)
+    out[11] = <uint8_t>sub
+
+
+cdef void lease_key(uint8_t *out, int64_t lease, int64_t main, uint32_t sub) noexcept nogil:
+    write_be64(out, <uint64_t>lease)
+    history_key(out + 8, main, sub)
+
+
+cdef void close_cursor(IndexCursor *at) noexcept nogil:
+    if at.cursor != NULL:
+        mdb_cursor_close(at.cursor)
+        at.cursor = NULL
+
+
+cdef int next_bucket_entry(
+    const uint8_t **at, const uint8_t *end, const uint8_t **key, size_t *key_size, IndexRow *row
+) noexcept nogil:
+    cdef uint32_t size
+    cdef size_t left = end - at[0]
+    if left == 0:
+        return 0
+    if left < BUCKET_ENTRY_BYTES:
+        return -1
+    memcpy(&size, at[0], 4)
+    if size > left - BUCKET_ENTRY_BYTES:
+        return -1
+    memcpy(row, at[0] + 4, INDEX_ROW_BYTES)
+    key[0] = at[0] + BUCKET_ENTRY_BYTES
+    key_size[0] = size
+    at[0] += BUCKET_ENTRY_BYTES + size
+    return 1
+
+
+cdef class StateTree:
+    """The open environment. One reader thread; writers take transactions of their own."""
+
+    def __cinit__(self, path: str, map_size: int) -> None:
+        self.path = path
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chmod(path, 0o700)
+        check_status(mdb_env_create(&self.env), "create an LMDB environment")
+        try:
+            check_status(mdb_env_set_mapsize(self.env, map_size), "set the map size")
+            check_status(mdb_env_set_maxdbs(self.env, 5), "set the number of trees")
+            status = mdb_env_open(self.env, os.fsencode(path), MDB_NOTLS, 0o600)
+            check_status(status, f"open the state in {path}")
+            if mdb_env_get_maxkeysize(self.env) <= INDEX_KEY_BYTES:
+                raise StoreIOError(0, "this liblmdb was built with too small a key size")
+            self.check_file_size()
+            self.open_trees()
+            check_status(
+                mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.snapshot), "read the state"
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def __dealloc__(self) -> None:
+        if self.env != NULL:
+            if self.snapshot != NULL:
+                mdb_txn_abort(self.snapshot)
+            mdb_env_close(self.env)
+
+    def check_file_size(self) -> None:
+        """Refuse a file that ends before its last page: reading there would kill the process."""
+        cdef MDB_envinfo info
+        cdef MDB_stat stat
+        mdb_env_info(self.env, &info)
+        mdb_env_stat(self.env, &stat)
+        needed = (info.me_last_pgno + 1) * stat.ms_psize
+        size = os.path.getsize(os.path.join(self.path, "data.mdb"))
+        if info.me_last_txnid and size < needed:
+            raise StoreCorruptError(
+                f"{self.path}/data.mdb has {size} bytes of {needed}: it was cut off; "
+                "remove the member's directory and add the member anew"
+            )
+
+    def open_trees(self) -> None:
+        cdef MDB_txn *txn = NULL
+        cdef MDB_dbi *trees[5]
+        cdef MDB_val key, data
+        cdef int i
+        trees[:] = [&self.index, &self.history, &self.leases, &self.lease_keys, &self.meta]
+        check_status(mdb_txn_begin(self.env, NULL, 0, &txn), f"write to {self.path}")
+        try:
+            for i, name in enumerate((b"index", b"history", b"leases", b"lease_keys", b"meta")):
+                check_status(mdb_dbi_open(txn, name, MDB_CREATE, trees[i]), "open the trees")
+        except BaseException:
+            mdb_txn_abort(txn)
+            raise
+        check_status(mdb_txn_commit(txn), "create the trees")
+
+    cdef int close(self) except -1:
+        """Release everything; harmless when repeated. Cursors must be closed before."""
+        if self.snapshot != NULL:
+            mdb_txn_abort(self.snapshot)
+            self.snapshot = NULL
+        if self.env != NULL:
+            mdb_env_close(self.env)
+            self.env = NULL
+        return 0
+
+    cdef int renew(self) except -1:
+        mdb_txn_reset(self.snapshot)
+        return check_status(mdb_txn_renew(self.snapshot), "renew the snapshot")
+
+    cdef bytes get_meta(self, bytes name):
+        """The value under `name`, or None."""
+        cdef MDB_val key, data
+        key.mv_data = <char *>name
+        key.mv_size = len(name)
+        cdef int status = mdb_get(self.snapshot, self.meta, &key, &data)
+        if status == MDB_NOTFOUND:
+            return None
+        check_status(status, "read meta data")
+        return (<uint8_t *>data.mv_data)[:data.mv_size]
+
+    cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1:
+        cdef MDB_val name, data
+        cdef IndexCursor at
+        cdef int status
+        if size > INDEX_KEY_BYTES:
+            self.open_cursor(&at, key, size)
+            close_cursor(&at)
+            if at.key == NULL or compare_keys(at.key, at.key_size, key, size):
+                return 0
+            row[0] = at.row
+            return 1
+        name.mv_data = <void *>key
+        name.mv_size = size
+        status = mdb_get(self.snapshot, self.index, &name, &data)
+        if status == MDB_NOTFOUND:
+            return 0
+        check_status(status, "read the index")
+        if data.mv_size != INDEX_ROW_BYTES:
+            raise StoreCorruptError("an index row of the wrong size")
+        memcpy(row, data.mv_data, INDEX_ROW_BYTES)
+        return 1
+
+    cdef int get_history(self, int64_t main, uint32_t sub, HistoryRecord *record) except -1:
+        cdef MDB_val key, data
+        cdef uint8_t name[HISTORY_KEY_BYTES]
+        cdef int status
+        history_key(name, main, sub)
+        key.mv_data = name
+        key.mv_size = HISTORY_KEY_BYTES
+        status = mdb_get(self.snapshot, self.history, &key, &data)
+        if status == MDB_NOTFOUND:
+            return 0
+        check_status(status, "read history")
+        return self.parse_history(key, data, record)
+
+    cdef int parse_history(self, MDB_val key, MDB_val data, HistoryRecord *record) except -1:
+        if key.mv_size != HISTORY_KEY_BYTES or data.mv_size < HISTORY_HEADER_BYTES:
+            raise StoreCorruptError("a history record of the wrong size")
+        record.main = <int64_t>read_be64(<uint8_t *>key.mv_data)
+        record.sub = read_be32(<uint8_t *>key.mv_data + 8)
+        memcpy(&record.header, data.mv_data, HISTORY_HEADER_BYTES)
+        if record.header.key_size > data.mv_size - HISTORY_HEADER_BYTES:
+            raise StoreCorruptError("a history record whose key passes its end")
+        record.key = <uint8_t *>data.mv_data + HISTORY_HEADER_BYTES
+        record.value = record.key + record.header.key_size
+        record.value_size = data.mv_size - HISTORY_HEADER_BYTES - record.header.key_size
+        return 1
+
+    cdef int open_cursor(self, IndexCursor *at, const uint8_t *key, size_t size) except -1:
+        cdef MDB_val name, data
+        cdef uint8_t prefix[INDEX_KEY_BYTES + 1]
+        memset(at, 0, sizeof(IndexCursor))
+        check_status(mdb_cursor_open(self.snapshot, self.index, &at.cursor), "read the index")
+        name.mv_data = <void *>key
+        name.mv_size = size
+        if size > INDEX_KEY_BYTES:
+            memcpy(prefix, key, INDEX_KEY_BYTES)
+            prefix[INDEX_KEY_BYTES] = 0
+            name.mv_data = prefix
+            name.mv_size = INDEX_KEY_BYTES + 1
+        try:
+            status = mdb_cursor_get(at.cursor, &name, &data, MDB_SET_RANGE)
+            self.settle(at, status, name, data)
+            while at.key != NULL and compare_keys(at.key, at.key_size, key, size) < 0:
+                self.next_row(at)
+        except BaseException:
+            close_cursor(at)
+            raise
+        return 0
+
+    cdef int next_row(self, IndexCursor *at) except -1:
+        cdef MDB_val key, data
+        cdef int status
+        if at.bucket_at != NULL:
+            status = next_bucket_entry(
+                &at.bucket_at, at.bucket_end, &at.key, &at.key_size, &at.row
+            )
+            if status < 0:
+                raise StoreCorruptError("a damaged bucket of long keys")
+            if status:
+                return 0
+        status = mdb_cursor_get(at.cursor, &key, &data, MDB_NEXT)
+        return self.settle(at, status, key, data)
+
+    cdef int settle(self, IndexCursor *at, int status, MDB_val key, MDB_val data) except -1:
+        """Take the row that LMDB found as the cursor's position, or enter its bucket."""
+        at.bucket_at = NULL
+        at.key = NULL
+        if status == MDB_NOTFOUND:
+            return 0
+        check_status(status, "read the index")
+        if key.mv_size > INDEX_KEY_BYTES:
+            at.bucket_at = <uint8_t *>data.mv_data
+            at.bucket_end = at.bucket_at + data.mv_size
+            return self.next_row(at)
+        if data.mv_size != INDEX_ROW_BYTES:
+            raise StoreCorruptError("an index row of the wrong size")
+        at.key = <uint8_t *>key.mv_data
+        at.key_size = key.mv_size
+        memcpy(&at.row, data.mv_data, INDEX_ROW_BYTES)
+        return 0
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the file that pages take, and of those the bytes that hold data."""
+        cdef MDB_envinfo info
+        cdef MDB_stat stat
+        cdef MDB_dbi trees[5]
+        cdef MDB_dbi tree
+        cdef size_t pages = 2
+        mdb_env_info(self.env, &info)
+        trees[:] = [self.index, self.history, self.leases, self.lease_keys, self.meta]
+        for tree in trees[:5]:
+            check_status(mdb_stat(self.snapshot, tree, &stat), "measure the trees")
+            pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages
+        mdb_env_stat(self.env, &stat)
+        return (info.me_last_pgno + 1) * stat.ms_psize, pages * stat.ms_psize
