@@ -1,15 +1,10 @@
 """Typed surface of command batches; see command_batch.pyx for the layout."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, final
+from typing import final
 
+from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
-
-class Waiter(Protocol):
-    """Who waits for the answer to a command: a gRPC stream is one."""
-
-    def reply(self, message: bytes, /) -> object: ...
-    def fail(self, code: int, text: str, /) -> object: ...
 
 @final
 class CommandBatch:

@@ -1,29 +1,12 @@
 """Typed surface of the watch hub; see watch_hub.pyx for the idea."""
 
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import final
 
-class EventSource(Protocol):
-    """What the hub reads: `MvccStore` is one."""
-
-    @property
-    def revision(self) -> int: ...
-    @property
-    def compact_revision(self) -> int: ...
-    def events(
-        self, start_revision: int, end_revision: int, bytes_max: int
-    ) -> list[tuple[int, bytes, bytes]]: ...
-    def previous_kv(self, key: bytes, revision: int) -> bytes | None: ...
-
-class Sink(Protocol):
-    """What a stream writes to: a gRPC stream is one."""
-
-    @property
-    def pending_bytes(self) -> int: ...
-    def send(self, head: bytes, tail: bytes | None = None) -> object:
-        """Send the message head + tail; the tail may be shared by many sinks."""
+from raftkv._native.event_source import EventSource, Sink
 
 def prefix_end(prefix: bytes) -> bytes: ...
+
 @final
 class Watcher:
     @property

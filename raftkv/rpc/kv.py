@@ -1,7 +1,7 @@
 """etcdserverpb.KV: the hot path. Requests and responses stay bytes; one append a request."""
 
-from raftkv._native.command_batch import Waiter
 from raftkv._native.http2 import MethodTable, Stream
+from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.registry import unimplemented

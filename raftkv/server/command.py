@@ -7,7 +7,7 @@ from raftkv.errors import ERRORS, ErrorCode, StoreError
 
 __all__ = ["CommandKind", "FutureWaiter", "NobodyWaits", "fail_with"]
 
-from raftkv._native.command_batch import Waiter
+from raftkv._native.waiter import Waiter
 
 
 class CommandKind(IntEnum):

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raftkv._native.command_batch import Waiter, answer, read_commands, read_header
+from raftkv._native.command_batch import answer, read_commands, read_header
+from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
 from raftkv.config import Config
 from raftkv.errors import ERRORS, ErrorCode, StoreError

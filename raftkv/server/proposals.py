@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from raftkv._native.command_batch import CommandBatch, Waiter
+from raftkv._native.command_batch import CommandBatch
+from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
 from raftkv.server.command import CommandKind, fail_with
 

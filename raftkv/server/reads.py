@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raftkv._native.command_batch import Waiter
+from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
 from raftkv.server.command import fail_with
 

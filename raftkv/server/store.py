@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from raftkv._native.watch_hub import EventSource
+from raftkv._native.event_source import EventSource
 
 __all__ = ["Store"]
 
