@@ -12,6 +12,9 @@ its callbacks, so handlers only ever submit, and `receiving` and `flushing` keep
 
 import asyncio
 import logging
+from socket import (
+    AF_UNIX, IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
+)
 
 from cpython.buffer cimport Py_buffer, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -31,6 +34,7 @@ __all__ = ["Limits", "MethodTable", "Server", "Stream", "StreamHandler", "live_c
 
 log = logging.getLogger("raftkv.http2")
 
+KEEP_ALIVE = ((TCP_KEEPIDLE, 60), (TCP_KEEPINTVL, 10), (TCP_KEEPCNT, 3))
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef enum:
     READ_BYTES = 262144            # of the buffer that all connections read into
@@ -133,6 +137,14 @@ cdef class Server:
                     NGHTTP2_NO_ERROR, NULL, 0)
                 connection.write_out()
             connection.transport.close()
+        if self.connections:
+            self.loop.call_later(self.limits.close_grace_s, self._abort)
+
+    def _abort(self):
+        """Drop the connections whose clients have not read their end."""
+        cdef Connection connection
+        for connection in list(self.connections):
+            connection.transport.abort()
 
 
 cdef class Connection(Http2Session):
@@ -176,6 +188,7 @@ cdef class Connection(Http2Session):
             server.loop = asyncio.get_running_loop()
         server.connections.add(self)
         transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
+        keep_alive(transport.get_extra_info("socket"))
         self.preface_timer = server.loop.call_later(
             server.limits.preface_timeout_s, transport.close)
 
@@ -372,6 +385,15 @@ cdef class Connection(Http2Session):
             nghttp2_session_del(self.session)
             self.session = NULL
         return 0
+
+
+def keep_alive(socket):
+    """Let the kernel find out that a silent client's machine has gone; within 90 s."""
+    if socket is None or socket.family == AF_UNIX:
+        return
+    socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+    for option, value in KEEP_ALIVE:
+        socket.setsockopt(IPPROTO_TCP, option, value)
 
 
 class ServerProtocol(Connection, asyncio.BufferedProtocol):

@@ -38,3 +38,5 @@ class Limits:
     """Strikes beyond this: GOAWAY ENHANCE_YOUR_CALM `too_many_pings`."""
     preface_timeout_s: float = 10.0
     """A connection that has not said which HTTP it speaks by then is closed."""
+    close_grace_s: float = 1.0
+    """After `Server.close`, a client that has not taken its last bytes by then is cut off."""
