@@ -30,9 +30,8 @@ def content_type(request: web.BaseRequest) -> str:
 
 def decoded_body(context: RequestContext, body: bytes, kind: str, resource: Resource) -> JsonObject:
     """Read a body as an object of `resource`, by the request's field validation."""
-    decoded = decode_object(
-        body, kind, resource.group_version, resource.kind, context.field_validation
-    )
+    version, validation = resource.group_version, context.field_validation
+    decoded = decode_object(body, kind, version, resource.kind, validation)
     for text in decoded.warnings:
         context.warn(text)
     return decoded.obj
@@ -45,9 +44,8 @@ def conforming(
 
     `faults` are what parsing has found already.
     """
-    checked = check_object(
-        obj, resource.group_version, resource.kind, context.field_validation, faults
-    )
+    version, validation = resource.group_version, context.field_validation
+    checked = check_object(obj, version, resource.kind, validation, faults)
     for text in checked.warnings:
         context.warn(text)
     return checked.obj

@@ -109,16 +109,15 @@ async def _refusal(answer: aiohttp.ClientResponse) -> errors.StatusError:
             return errors.bad_request(text)
         case 404:
             return errors.StatusError(404, "NotFound", text)
-        case code if code < 500:
-            return errors.StatusError(code, "", text)
         case code:
-            return errors.StatusError(code, "InternalError", text)
+            reason = "InternalError" if code >= 500 else ""
+            return errors.StatusError(code, reason, text)
 
 
 def choose_container(pod: JsonObject, asked: str) -> str:
     """Return the container to show; StatusError 400 where it is not known or not unique."""
     name = pod["metadata"]["name"]
-    containers = [row["name"] for row in nested_list(pod, "spec", "containers")]
+    containers = [str(row["name"]) for row in nested_list(pod, "spec", "containers")]
     init = [row["name"] for row in nested_list(pod, "spec", "initContainers")]
     ephemeral = [row["name"] for row in nested_list(pod, "spec", "ephemeralContainers")]
     if asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -32,6 +33,9 @@ from orchestrator.apiserver.selection import select
 from orchestrator.apiserver.storage import Stored
 from orchestrator.apiserver.subresources import SubresourceHandlers
 from orchestrator.apiserver.watching import WatchStream, serve_watch, watch_options
+
+if TYPE_CHECKING:
+    from orchestrator.api.table import IncludeObject
 
 APPLY = "application/apply-patch+yaml"
 
@@ -276,9 +280,14 @@ class ResourceHandler:
         return await read_body(request, self._body_bytes_max)
 
 
-def include_object(query: Mapping[str, str]) -> str:
+def include_object(query: Mapping[str, str]) -> IncludeObject:
     """Read a Table's includeObject; StatusError 400 where it is unknown."""
-    include = query.get("includeObject") or "Metadata"
-    if include not in ("None", "Metadata", "Object"):
-        raise errors.bad_request(f"unrecognized includeObject value: {errors.quote(include)}")
-    return include
+    match query.get("includeObject", ""):
+        case "" | "Metadata":
+            return "Metadata"
+        case "None":
+            return "None"
+        case "Object":
+            return "Object"
+        case other:
+            raise errors.bad_request(f"unrecognized includeObject value: {errors.quote(other)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
@@ -13,6 +13,9 @@ from orchestrator.api.json_object import JsonObject
 from orchestrator.apiserver.negotiation import JSON, Form, Output
 from orchestrator.apiserver.request_context import RequestContext
 from orchestrator.apiserver.storage import Stored
+
+if TYPE_CHECKING:
+    from orchestrator.api.table import IncludeObject
 
 
 def status_response(error: StatusError) -> web.Response:
@@ -74,7 +77,9 @@ def partial(obj: JsonObject, version: str) -> JsonObject:
     }
 
 
-def object_body(stored: Stored, context: RequestContext, output: Output, include: str) -> bytes:
+def object_body(
+    stored: Stored, context: RequestContext, output: Output, include: IncludeObject
+) -> bytes:
     """Encode one object in the form chosen; `include` is the Table's includeObject."""
     match output.form:
         case Form.OBJECT:
@@ -89,7 +94,7 @@ def list_body(
     items: list[Stored],
     context: RequestContext,
     output: Output,
-    include: str,
+    include: IncludeObject,
     metadata: JsonObject,
 ) -> bytes:
     """Encode a list; `metadata` is its ListMeta. Items' own encodings are reused."""
@@ -110,7 +115,7 @@ def table_body(
     items: list[Stored],
     context: RequestContext,
     output: Output,
-    include: str,
+    include: IncludeObject,
     metadata: JsonObject,
     *,
     columns: bool = True,
@@ -118,18 +123,17 @@ def table_body(
     """Encode objects as a Table; watches send the column definitions only with the first event."""
     from orchestrator.api.table import to_table
 
+    if not metadata and items:
+        metadata = {"resourceVersion": str(max(stored.revision for stored in items))}
     made = to_table(
         context.resource,
         [stored.object for stored in items],
         now=context.now,
         include_object=include,
+        with_columns=columns,
+        metadata=metadata,
     )
-    if not metadata and items:
-        metadata = {"resourceVersion": str(max(stored.revision for stored in items))}
-    made["metadata"] = metadata
     made["apiVersion"] = f"meta.k8s.io/{output.version}"
-    if not columns:
-        made["columnDefinitions"] = None
     return orjson.dumps(made)
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
@@ -28,6 +29,9 @@ from orchestrator.apiserver.responses import partial, table_body
 from orchestrator.apiserver.selection import Selection
 from orchestrator.apiserver.storage import Stored
 from orchestrator.apiserver.watch_cache import Event, Expired, Watcher, encode_line
+
+if TYPE_CHECKING:
+    from orchestrator.api.table import IncludeObject
 
 TIMEOUT_S = 1800
 """A watch without timeoutSeconds ends after one to two times this, spread so that clients do not
@@ -75,7 +79,7 @@ class WatchStream:
     """One client's watch: turns events into lines of the form that the client accepts."""
 
     def __init__(
-        self, context: RequestContext, selection: Selection, output: Output, include: str
+        self, context: RequestContext, selection: Selection, output: Output, include: IncludeObject
     ) -> None:
         self._context = context
         self._selection = selection
