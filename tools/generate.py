@@ -39,7 +39,14 @@ def generate_protobuf(folder: str, package: str) -> None:
     from grpc_tools import protoc
 
     made.mkdir(parents=True, exist_ok=True)
-    arguments = ["protoc", f"-I{PROTO}", f"--python_out={target}", f"--pyi_out={target}"]
+    well_known = Path(protoc.__file__).parent / "_proto"  # google/protobuf/descriptor.proto
+    arguments = [
+        "protoc",
+        f"-I{PROTO}",
+        f"-I{well_known}",
+        f"--python_out={target}",
+        f"--pyi_out={target}",
+    ]
     if protoc.main([*arguments, *map(str, sources)]) != 0:
         sys.exit(f"protoc could not compile proto/{folder}")
     (made / "__init__.py").write_text(f'"""Generated from proto/{folder}."""\n')
