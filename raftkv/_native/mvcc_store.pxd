@@ -61,6 +61,7 @@ cdef class MvccStore:
     cdef int add_lease_keys_of_table(self, MemTable table, int64_t lease, set keys) except -1
     cdef int add_lease_keys_of_tree(self, int64_t lease, set keys) except -1
     cdef bint dirty(self) except -1
+    cdef int check_open(self) except -1
     cdef int wait(self) except -1
     cdef int freeze(self) except -1
     cdef int take_over(self) except -1

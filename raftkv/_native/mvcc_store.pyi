@@ -17,7 +17,7 @@ class MvccStore:
     compact_revision: int
     """Reads below it are refused; -1 before the first compaction."""
     compacted_revision: int
-    """Compaction has been worked off on disk up to here (what a `physical` compaction waits for)."""
+    """Compaction is worked off on disk up to here: what a `physical` compaction waits for."""
     applied_index: int
     applied_term: int
     flushed_index: int
@@ -110,6 +110,6 @@ class MvccStore:
     def flush(self) -> None:
         """Write everything to disk and wait for it."""
     def compact_step(self, records_max: int) -> bool:
-        """Work off about `records_max` records of compaction, waiting; tell whether more is left."""
+        """Work off about `records_max` records of compaction, waiting; tell if more is left."""
     def db_size(self) -> tuple[int, int]:
         """Return (bytes the file has grown to, bytes that hold data)."""

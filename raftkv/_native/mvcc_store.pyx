@@ -216,9 +216,15 @@ cdef class MvccStore:
         self.pool.shutdown(wait=True)
         self.job = None
         self.view.frozen = None
-        self.view.active = MemTable()
+        self.view.active = None
         self.tree.close()
         live_stores -= 1
+
+    cdef int check_open(self) except -1:
+        """Every method that looks into the layers calls this first: after close they are gone."""
+        if self.closed:
+            raise ValueError("the store is closed")
+        return 0
 
     # -- what is known without a lookup ------------------------------------------------------
 
@@ -237,10 +243,12 @@ cdef class MvccStore:
     @property
     def table_bytes(self):
         frozen = self.view.frozen
+        self.check_open()
         return self.view.active.bytes_used + (frozen.bytes_used if frozen is not None else 0)
 
     @property
     def table_full(self):
+        self.check_open()
         return self.job is not None and self.view.active.bytes_used >= self.freeze_bytes
 
     # -- checks before a proposal ------------------------------------------------------------
@@ -266,6 +274,7 @@ cdef class MvccStore:
     # -- applying ----------------------------------------------------------------------------
 
     def apply(self, uint64_t index, uint64_t term, bytes batch not None, bint answer):
+        self.check_open()
         cdef Span rest = span_of(batch)
         cdef Span body
         cdef uint32_t count, length, i
@@ -373,12 +382,14 @@ cdef class MvccStore:
     # -- reading -----------------------------------------------------------------------------
 
     def range(self, bytes request not None, uint64_t raft_term):
+        self.check_open()
         self.executor.raft_term = raft_term
         self.out.size = 0
         cdef int error = self.executor.range(span_of(request), &self.out)
         return error if error else taken(&self.out)
 
     def txn_read(self, bytes request not None, uint64_t raft_term):
+        self.check_open()
         if not txn_only_reads(span_of(request)):
             return ERROR_INVALID_REQUEST
         self.executor.raft_term = raft_term
@@ -387,6 +398,7 @@ cdef class MvccStore:
         return error if error else taken(&self.out)
 
     def previous_kv(self, bytes key not None, int64_t revision):
+        self.check_open()
         cdef KeyVersion version
         cdef size_t size
         if revision - 1 < self.executor.compact_revision:
@@ -400,11 +412,13 @@ cdef class MvccStore:
         return self.out.data[self.out.size - size:self.out.size]
 
     def events(self, int64_t start_revision, int64_t end_revision, int64_t bytes_max):
+        self.check_open()
         if start_revision < self.executor.compact_revision:
             raise StoreError(ERROR_COMPACTED)
         return collect_events(self.view, start_revision, end_revision, bytes_max)
 
     def hash_kv(self, int64_t revision):
+        self.check_open()
         cdef int64_t compact_revision = self.executor.compact_revision
         if revision > self.executor.revision:
             raise StoreError(ERROR_FUTURE_REV)
@@ -428,6 +442,7 @@ cdef class MvccStore:
         return changes
 
     def lease_keys(self, int64_t lease):
+        self.check_open()
         cdef set keys = set()
         self.add_lease_keys_of_table(self.view.active, lease, keys)
         if self.view.frozen is not None:
@@ -475,6 +490,7 @@ cdef class MvccStore:
     # -- flushing and compaction -------------------------------------------------------------
 
     def maybe_flush(self, bint force=False):
+        self.check_open()
         if self.job is not None:
             if not self.job.done():
                 return
@@ -494,6 +510,7 @@ cdef class MvccStore:
         return self.job is not None and not self.job.done()
 
     def flush(self):
+        self.check_open()
         self.wait()
         if self.dirty():
             self.freeze()
@@ -501,6 +518,7 @@ cdef class MvccStore:
             self.take_over()
 
     def compact_step(self, int64_t records_max):
+        self.check_open()
         self.wait()
         if self.compacted_revision >= self.executor.compact_revision:
             return False
@@ -512,6 +530,7 @@ cdef class MvccStore:
         return self.compacted_revision < self.executor.compact_revision
 
     def db_size(self):
+        self.check_open()
         return self.tree.sizes()
 
     cdef bint dirty(self) except -1:
