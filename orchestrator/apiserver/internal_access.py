@@ -24,7 +24,11 @@ class InternalAccess:
         self._stores = stores
 
     def store(self, resource: Resource) -> ResourceStore:
-        return self._stores[resource.group, resource.version, resource.plural]
+        return self.store_of(resource.group, resource.version, resource.plural)
+
+    def store_of(self, group: str, version: str, plural: str) -> ResourceStore:
+        """Return the store of a row by its names; KeyError where there is none."""
+        return self._stores[group, version, plural]
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Stored | None:
         store = self.store(resource)

@@ -41,6 +41,9 @@ BOOKMARK_BEFORE_END_S = 2.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 SEND_BATCH_BYTES_MAX = 256 * 1024
 
+WRITE_STALL_S = 60.0
+"""A client that takes nothing for this long is gone; its watch ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
@@ -204,28 +207,24 @@ async def _follow(
     response: web.StreamResponse,
     bookmark_interval_s: float,
 ) -> None:
+    """Send events, and bookmarks at intervals and once more just before the end."""
     loop = asyncio.get_running_loop()
     end = loop.time() + options.timeout_s
+    last_bookmark = end - min(BOOKMARK_BEFORE_END_S, options.timeout_s / 2)
     # Spread: thousands of watches that began together shall not all bookmark together.
-    next_bookmark = min(
-        loop.time() + bookmark_interval_s * (0.75 + random.random() / 4),
-        max(end - BOOKMARK_BEFORE_END_S, loop.time()),
-    )
-    last_bookmark = watcher.after
-    while not watcher.ended:
-        now = loop.time()
-        if now >= end:
-            return
-        until = min(end, next_bookmark) if options.bookmarks else end
-        events = await watcher.next_events(max(until - now, 0.001))
-        if events:
-            await _write_lines(response, [stream.event(event) for event in events])
-        elif options.bookmarks and loop.time() >= next_bookmark and not watcher.ended:
-            revision = max(store.cache.revision, last_bookmark)
-            if watcher.idle:
-                last_bookmark = revision
-                await response.write(stream.bookmark(revision))
-                next_bookmark = loop.time() + bookmark_interval_s
+    next_bookmark = loop.time() + bookmark_interval_s * (0.75 + random.random() / 4)
+    next_bookmark = min(next_bookmark, last_bookmark) if options.bookmarks else end + 1
+    sent = watcher.after
+    while not watcher.ended and (now := loop.time()) < end:
+        events = await watcher.next_events(max(min(end, next_bookmark) - now, 0))
+        lines = [stream.event(event) for event in events]
+        if loop.time() >= next_bookmark and watcher.idle and not watcher.ended:
+            sent = max(store.cache.revision, sent)
+            lines.append(stream.bookmark(sent))
+            due = loop.time() + bookmark_interval_s
+            next_bookmark = min(due, last_bookmark) if loop.time() < last_bookmark else end + 1
+        async with asyncio.timeout(WRITE_STALL_S):
+            await _write_lines(response, lines)
 
 
 async def _write_lines(response: web.StreamResponse, lines: list[bytes]) -> None:
