@@ -313,6 +313,8 @@ class Member:
                 extra={"leader": f"{state.leader_id:x}", "term": state.term},
             )
             self.reads.ask_again(self._loop.time(), self._ask_read_index)
+            if not self._published:
+                self._publish_self()
         self.wake()
 
     def _propose(self, batch: Batch) -> Fate:
@@ -396,8 +398,7 @@ class Member:
         self.proposals.expire(now, self._timeout_code())
         self.reads.tick(now, self._ask_read_index)
         self.leases.tick(now)
-        if not self._published and self.node.leader_id and now >= self._next_publication:
-            self._next_publication = now + PUBLISH_INTERVAL_S
+        if not self._published and now >= self._next_publication:
             self._publish_self()
         if now >= self._next_progress:
             self._next_progress = now + self.config.progress_notify_interval_s
@@ -420,6 +421,10 @@ class Member:
         return ErrorCode.TIMEOUT
 
     def _publish_self(self) -> None:
+        """Propose this member's record, if somebody leads."""
+        if not self.node.leader_id:
+            return
+        self._next_publication = self._loop.time() + PUBLISH_INTERVAL_S
         record = MemberRecord(
             self.id,
             self.config.name,
