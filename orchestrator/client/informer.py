@@ -82,7 +82,7 @@ class Informer:
 
     def replace(self, objects: Iterable[JsonObject]) -> None:
         """Take a new list (ReflectorSink): tell handlers the difference to the store."""
-        gone = set(self.store.keys())
+        gone = set(self.store.object_keys())
         for obj in objects:
             gone.discard(key_of(obj))
             self._put(obj)

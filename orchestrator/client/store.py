@@ -46,7 +46,7 @@ class Store:
                 for value in function(obj):
                     index.setdefault(value, {})[key] = obj
 
-    def keys(self) -> list[ObjectKey]:
+    def object_keys(self) -> list[ObjectKey]:
         """Return all keys."""
         return list(self._objects)
 
