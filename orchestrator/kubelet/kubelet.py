@@ -97,9 +97,14 @@ class Kubelet:
     async def _run(self, port: int) -> None:
         node_name = self.config.node_name
         reporter = NodeReporter(
-            self.config, self._client, self._runtime, self._facts, port, self._clock
+            self.config,
+            self._client,
+            self._runtime,
+            self._facts,
+            port,
+            self._clock,
+            self.ready,
         )
-        self.ready = reporter.ready
         await reporter.register()
         by_name = f"metadata.name={node_name}"
         node = Informer(self._client, NODE, field_selector=by_name)

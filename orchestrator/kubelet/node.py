@@ -34,7 +34,10 @@ NOT_READY_POLL_S = 0.1
 
 
 class NodeReporter:
-    """Speaks for one node; `port` is the kubelet server's, 0 for none."""
+    """Speaks for one node; `port` is the kubelet server's, 0 for none.
+
+    Sets `ready` once a status that says Ready has been posted.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class NodeReporter:
         facts: MachineFacts,
         port: int,
         clock: Callable[[], datetime],
+        ready: asyncio.Event,
     ) -> None:
         self._config = config
         self._client = client
@@ -56,8 +60,7 @@ class NodeReporter:
         self._posted_at = 0.0
         self._lease: JsonObject | None = None
         self._changed = asyncio.Event()
-        self.ready = asyncio.Event()
-        """Set once a status with Ready True has been posted."""
+        self._ready = ready
 
     async def register(self) -> None:
         """Create the node, or refresh the labels of the one that is there; retries forever."""
@@ -94,7 +97,7 @@ class NodeReporter:
                     await self._runtime.configure(pod_cidr)
                     configured = pod_cidr
             problem = await self._report()
-            waits_for_runtime = configured and problem and not self.ready.is_set()
+            waits_for_runtime = configured and problem and not self._ready.is_set()
             interval_s = NOT_READY_POLL_S if waits_for_runtime else self._config.status_interval_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
@@ -121,7 +124,7 @@ class NodeReporter:
                 return runtime.problem
             self._posted, self._posted_at = bare, now.timestamp()
         if not runtime.problem:
-            self.ready.set()
+            self._ready.set()
         return runtime.problem
 
     async def _post(self, status: JsonObject) -> None:
