@@ -65,7 +65,8 @@ def stop_daemon(data_dir: Path, record: ClusterRecord, progress: Progress) -> No
 def end_processes(processes: list[ProcessId]) -> None:
     """Terminate, then kill, whichever of these still live."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if not any([process.signal(number) for process in processes]):
+        signalled = [process.signal(number) for process in processes]
+        if not any(signalled):
             return
         deadline = time.monotonic() + KILL_TIMEOUT_S
         while any(process.alive() for process in processes) and time.monotonic() < deadline:

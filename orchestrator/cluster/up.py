@@ -75,7 +75,8 @@ def wait_ready(
             raise UpError(f"the daemon ended with status {daemon.returncode}\n{log_tail(data_dir)}")
         time.sleep(POLL_S)
     raise UpError(
-        f"not ready after {READY_TIMEOUT_S:.0f} s; it goes on in the background\n{log_tail(data_dir)}"
+        f"not ready after {READY_TIMEOUT_S:.0f} s; it goes on in the background\n"
+        f"{log_tail(data_dir)}"
     )
 
 
