@@ -178,6 +178,9 @@ async def serve_watch(
         if options.send_initial_events and options.bookmarks:
             await response.write(stream.bookmark(after, initial_events_end=True))
         await _follow(store, watcher, stream, options, response, bookmark_interval_s)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
     finally:
         watcher.close()
     return response

@@ -1,0 +1,93 @@
+"""Certificates are made once, renewed before they end, and kept from other users."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+
+from orchestrator import kubeconfig
+from orchestrator.pki import LEAF_LIFETIME, RENEW_BEFORE, Pki
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_second_opening_finds_the_same_certificates(tmp_path: Path) -> None:
+    first = Pki(tmp_path / "pki")
+    admin, serving = first.admin(), first.apiserver(["10.96.0.1"])
+    second = Pki(tmp_path / "pki")
+    assert second.ca_pem == first.ca_pem
+    assert second.admin() == admin
+    assert second.apiserver(["10.96.0.1"]) == serving
+    assert second.apiserver(["10.96.0.1", "192.168.1.1"]) != serving
+
+
+def test_subjects_are_what_kubernetes_reads(tmp_path: Path) -> None:
+    kubelet = Pki(tmp_path).kubelet("n1")
+    subject = x509.load_pem_x509_certificate(kubelet.certificate).subject.rfc4514_string()
+    assert subject == "CN=system:node:n1,O=system:nodes"
+
+
+def test_keys_are_private(tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki")
+    assert mode(tmp_path / "pki") == 0o700
+    assert mode(pki.admin().key_path) == 0o600
+    assert mode(pki.service_account_keys()[1]) == 0o600
+
+
+def test_an_old_leaf_is_renewed(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    old = Pki(tmp_path, now).admin()
+    soon = now + LEAF_LIFETIME - RENEW_BEFORE - timedelta(hours=1)
+    assert Pki(tmp_path, soon).admin() == old
+    renewed = Pki(tmp_path, soon + timedelta(hours=2)).admin()
+    assert renewed.certificate != old.certificate
+
+
+def write(path: Path) -> None:
+    kubeconfig.write(path, "https://127.0.0.1:1", b"ca", b"certificate", b"key")
+
+
+def test_a_kubeconfig_is_merged_and_taken_out_again(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "work", "cluster": {"server": "https://work"}}],
+        "users": [{"name": "me", "user": {}}],
+        "contexts": [{"name": "work", "context": {"cluster": "work", "user": "me"}}],
+        "current-context": "work",
+    }
+    path.write_text(yaml.safe_dump(theirs))
+    write(path)
+    write(path)
+    merged = yaml.safe_load(path.read_text())
+    assert [row["name"] for row in merged["contexts"]] == ["work", "orchestrator"]
+    assert merged["current-context"] == "orchestrator"
+    assert mode(path) == 0o600
+    assert kubeconfig.remove(path)
+    left = yaml.safe_load(path.read_text())
+    assert left["contexts"] == theirs["contexts"]
+    assert left["current-context"] == ""
+
+
+def test_a_kubeconfig_of_ours_alone_is_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "config"
+    write(path)
+    assert kubeconfig.remove(path)
+    assert not path.exists()
+    assert not kubeconfig.remove(path)
+
+
+def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("kind: Pod\n")
+    with pytest.raises(ValueError, match="is not a kubeconfig"):
+        write(path)
+    assert path.read_text() == "kind: Pod\n"
