@@ -98,6 +98,8 @@ async def _serve(config: Config) -> int:
         await opened.start()
         await front.start()
         error_or_none = await ended
+        if error_or_none is None:
+            await opened.hand_over()
     except OSError as error:
         log.error("cannot listen", extra={"reason": str(error)})
         return ExitCode.ADDRESS

@@ -1,5 +1,7 @@
 """etcdserverpb.KV: the hot path. Requests and responses stay bytes; one append a request."""
 
+from google.protobuf.message import DecodeError
+
 from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
@@ -60,8 +62,16 @@ class KvService:
             self._member.read(self._serve_txn, stream, message)
 
     def compact(self, stream: Stream, message: bytes) -> None:
-        """Propose a compaction. Answered when it is applied; deletion goes on behind it."""
-        self._write(CommandKind.COMPACTION, 0, stream, message)
+        """Propose a compaction: answered when it is applied, or when it is done if `physical`."""
+        try:
+            request = pb.CompactionRequest.FromString(message)
+        except DecodeError:
+            stream.fail(*ERRORS[ErrorCode.INVALID_REQUEST])
+            return
+        waiter = PhysicalCompaction(self._member, request.revision, stream)
+        self._member.propose(
+            CommandKind.COMPACTION, message, waiter if request.physical else stream
+        )
 
     def range(self, stream: Stream, message: bytes) -> None:
         """Serve a range at once if it is serializable, else once this member is level."""
@@ -87,6 +97,23 @@ class KvService:
 
     def _serve_txn(self, waiter: Waiter, message: bytes) -> None:
         _answer(waiter, self._store.txn_read(message, self._member.node.term))
+
+
+class PhysicalCompaction:
+    """Passes the answer to a compaction on only when the disk is done with it."""
+
+    def __init__(self, member: Member, revision: int, waiter: Waiter) -> None:
+        self._member = member
+        self._revision = revision
+        self._waiter = waiter
+
+    def reply(self, message: bytes) -> None:
+        """Wait for the disk, then answer."""
+        self._member.answer_when_compacted(self._revision, self._waiter, message)
+
+    def fail(self, code: int, text: str) -> None:
+        """Pass the failure on."""
+        self._waiter.fail(code, text)
 
 
 def _answer(waiter: Waiter, result: bytes | int) -> None:

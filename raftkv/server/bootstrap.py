@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from raftkv._native.log_store import LogStore
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.config import Config
+from raftkv.errors import StoreError
 from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.errors import RaftError
 from raftkv.raft.node import RaftNode
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
@@ -22,6 +24,9 @@ from raftkv.storage.log_writer import LogWriter
 __all__ = ["OpenMember", "open_member"]
 
 log = logging.getLogger(__name__)
+
+HAND_OVER_S = 1.0
+"""How long a leader that stops tries to make another member lead."""
 
 CLUSTER_ID, MEMBER_ID = "cluster_id", "member_id"
 """Names in the log's metadata, each 8 bytes big-endian."""
@@ -40,6 +45,20 @@ class OpenMember:
         """Begin to listen to other members and to take part."""
         await self.member.transport.start()
         self.member.start()
+
+    async def hand_over(self) -> None:
+        """If this member leads, let a follower lead before it goes, where one is level enough."""
+        member = self.member
+        followers = member.node.status().followers
+        level = [one for one, status in followers.items() if status.recent_active]
+        if not member.is_leader or not level:
+            return
+        heir = max(level, key=lambda one: followers[one].match_index)
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await member.transfer_leadership(heir)
+        except (TimeoutError, RaftError, StoreError) as error:
+            log.warning("leadership was not handed over", extra={"reason": str(error)})
 
     async def close(self) -> None:
         """Stop, and close everything in the order in which it depends on each other."""

@@ -32,6 +32,7 @@ from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import PersistWork, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
+from raftkv.server.auto_compaction import AutoCompaction
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.lease_timer import LeaseTimer, revoke_request
 from raftkv.server.log_trimmer import LogTrimmer
@@ -117,7 +118,9 @@ class Member:
         self._next_publication = 0.0
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._compacting = False
+        self._compaction = AutoCompaction(config.compaction, loop.time())
+        self._physical: list[tuple[int, Waiter, bytes]] = []
+        """Compactions that are applied and wait for the disk: revision, waiter, answer."""
         self._leader_waiters: list[asyncio.Future[None]] = []
 
     def start(self) -> None:
@@ -126,11 +129,10 @@ class Member:
             ("grant", lease_id, self.store.lease_ttl(lease_id))
             for lease_id in self.store.lease_ids()
         )
-        self.membership.load(self.store.member_records())
+        self.membership.load(self.store.member_records().items())
         self._tick_timer = self._loop.call_later(self.config.heartbeat_interval_s, self._tick)
         if len(self.membership.ids) == 1:
             self.node.campaign()
-        self._compact_soon()
         self.wake()
 
     def stop(self) -> None:
@@ -372,11 +374,7 @@ class Member:
             self._apply_records(entry.data)
         results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
         if batch is not None and results is not None:
-            if kind == CommandKind.MEMBER_RECORD:
-                results = [b""] * len(results)
             answer(batch.waiters, results, ERRORS)
-        if kind == CommandKind.COMPACTION:
-            self._compact_soon()
 
     def _apply_records(self, data: bytes) -> None:
         for _, payload in read_commands(data):
@@ -403,13 +401,38 @@ class Member:
         if now >= self._next_progress:
             self._next_progress = now + self.config.progress_notify_interval_s
             self.hub.notify_progress()
+        try:
+            self._tick_storage(now)
+        except Exception as error:
+            self.fail(error)
+        self.wake()
+
+    def _tick_storage(self, now: float) -> None:
+        """Keep log and history bounded, and flush what has waited long."""
+        store = self.store
         if self.is_leader:
             for peer_id, index in self._trimmer.lead(self.node.status()):
                 self.transport.forward(peer_id, forwarding.encode(forwarding.Trim(index)))
-        drop = self._trimmer.due(self.store.flushed_index)
+        drop = self._trimmer.due(store.flushed_index)
         if drop:
             self._writer.truncate_prefix(drop)
-        self.wake()
+        behind = store.applied_index - store.flushed_index
+        store.maybe_flush(behind >= max(1, self.config.snapshot_count // 2))
+        revision = self._compaction.due(now, store.revision)
+        if revision and self.is_leader:
+            log.info("compacting by schedule", extra={"revision": revision})
+            request = pb.CompactionRequest(revision=revision).SerializeToString()
+            self.propose(CommandKind.COMPACTION, request, NobodyWaits())
+        waiting, self._physical = self._physical, []
+        for compaction in waiting:
+            if store.compacted_revision >= compaction[0]:
+                compaction[1].reply(compaction[2])
+            else:
+                self._physical.append(compaction)
+
+    def answer_when_compacted(self, revision: int, waiter: Waiter, message: bytes) -> None:
+        """Reply once superseded history up to `revision` is off the disk."""
+        self._physical.append((revision, waiter, message))
 
     def _timeout_code(self) -> ErrorCode:
         """What to tell clients whose batch was proposed and not heard of again."""
@@ -445,30 +468,6 @@ class Member:
     def _pump_watchers(self) -> None:
         if not self._stopped and self.hub.pump():
             self._loop.call_soon(self._pump_watchers)
-
-    def _compact_soon(self) -> None:
-        if not self._compacting:
-            self._compacting = True
-            self._loop.call_soon(self._compact)
-
-    def _compact(self) -> None:
-        """Delete some superseded history, then leave the loop to others for a while."""
-        if self._stopped:
-            return
-        try:
-            more = self.store.compact_step(COMPACT_RECORDS_MAX)
-        except Exception as error:
-            self.fail(error)
-            return
-        if more:
-            self._loop.call_later(COMPACT_PAUSE_S, self._compact)
-        else:
-            self._compacting = False
-
-
-COMPACT_RECORDS_MAX = 1000
-"""History records that one step of compaction looks at."""
-COMPACT_PAUSE_S = 0.01
 
 
 def _pass(waiter: Waiter, _request: bytes) -> None:

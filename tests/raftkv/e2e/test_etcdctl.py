@@ -21,7 +21,8 @@ def ctl(request: pytest.FixtureRequest) -> Etcdctl:
 
 @pytest.fixture(params=[0, 1, 2], ids=["m0", "m1", "m2"])
 def endpoint(request: pytest.FixtureRequest, three_members: ProcessCluster) -> str:
-    return three_members.endpoints[request.param]
+    member: int = request.param
+    return three_members.endpoints[member]
 
 
 @pytest.fixture
