@@ -60,7 +60,7 @@ def add_cluster_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]
     up.add_argument(
         "--etcd-servers",
         default="",
-        help="comma-separated endpoints of an etcd or raftkv that runs already, in place of --members",
+        help="comma-separated endpoints of an etcd or raftkv that runs already; none is started",
     )
     up.add_argument("--port", type=int, default=6443, help="API server's port (default 6443)")
     up.add_argument(
