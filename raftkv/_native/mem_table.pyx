@@ -38,6 +38,7 @@ cdef class MemTable:
         self.head = <KeyNode *>self.allocate(sizeof(KeyNode))
         memset(self.head, 0, sizeof(KeyNode))
         self.head.height = HEIGHT_MAX
+        self.bytes_used = 0
         live_tables += 1
 
     def __dealloc__(self) -> None:

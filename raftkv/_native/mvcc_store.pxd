@@ -39,6 +39,7 @@ cdef class MvccStore:
     cdef int64_t frozen_revision
     cdef int64_t frozen_compact_revision
     cdef bint compacting          # `job` is a compaction step, not a flush
+    cdef object failure           # the StoreIOError that stopped the store, or None
     cdef bint closed
 
     cdef readonly uint64_t applied_index
@@ -62,6 +63,7 @@ cdef class MvccStore:
     cdef int add_lease_keys_of_tree(self, int64_t lease, set keys) except -1
     cdef bint dirty(self) except -1
     cdef int check_open(self) except -1
+    cdef int check_written(self, int status, str doing) except -1
     cdef int wait(self) except -1
     cdef int freeze(self) except -1
     cdef int take_over(self) except -1

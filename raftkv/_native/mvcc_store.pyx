@@ -54,7 +54,7 @@ from raftkv._native.state_writer cimport (
 )
 from raftkv._native.wire cimport buffer_free, span_size, write_varint_field
 
-from raftkv.errors import ErrorCode, StoreCorruptError, StoreError
+from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
 
 assert ErrorCode.COMPACTED == ERROR_COMPACTED and ErrorCode.FUTURE_REV == ERROR_FUTURE_REV
 assert ErrorCode.INVALID_REQUEST == ERROR_INVALID_REQUEST
@@ -224,7 +224,17 @@ cdef class MvccStore:
         """Every method that looks into the layers calls this first: after close they are gone."""
         if self.closed:
             raise ValueError("the store is closed")
+        if self.failure is not None:
+            raise StoreIOError(0, f"the store has failed: {self.failure}") from self.failure
         return 0
+
+    cdef int check_written(self, int status, str doing) except -1:
+        """Raise for an LMDB status, and let the store do nothing more after a failed write."""
+        try:
+            return check_status(status, doing)
+        except StoreIOError as failure:
+            self.failure = failure
+            raise
 
     # -- what is known without a lookup ------------------------------------------------------
 
@@ -546,6 +556,7 @@ cdef class MvccStore:
 
     cdef int freeze(self) except -1:
         """Put a new table over the active one, and fix what is written together with that."""
+        assert self.view.frozen is None
         self.side_rows.size = 0
         for lease, ttl in self.dirty_leases.items():
             value = None if ttl is None else struct.pack("<q", ttl)
@@ -574,7 +585,7 @@ cdef class MvccStore:
         cdef int status
         with nogil:
             status = write_table(tree, table, side_rows)
-        check_status(status, f"flush to {tree.path}")
+        self.check_written(status, f"flush to {tree.path}")
 
     def compact_records(self, int64_t records_max):
         """Work off a part of the compaction that is on disk. For the flusher thread."""
@@ -587,7 +598,7 @@ cdef class MvccStore:
         step.finished = False
         with nogil:
             status = compact_some(tree, &step)
-        check_status(status, f"compact {tree.path}")
+        self.check_written(status, f"compact {tree.path}")
         self.compact_position = step.position
         if step.finished:
             self.compacted_revision = step.target

@@ -65,7 +65,9 @@ cdef class StateTree:
     cdef MDB_dbi lease_keys
     cdef MDB_dbi meta
     cdef str path
+    cdef int lock_file            # descriptor that holds the directory; -1: none
 
+    cdef int lock(self) except -1
     cdef int renew(self) except -1
     # 1 and the row, or 0.
     cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1

@@ -1,5 +1,6 @@
 """The LMDB trees of the state and their reader: see `state_tree.pxd` for layout and contracts."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -115,6 +116,8 @@ cdef class StateTree:
         self.path = path
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(path, 0o700)
+        self.lock_file = -1
+        self.lock()
         check_status(mdb_env_create(&self.env), "create an LMDB environment")
         try:
             check_status(mdb_env_set_mapsize(self.env, map_size), "set the map size")
@@ -137,6 +140,17 @@ cdef class StateTree:
             if self.snapshot != NULL:
                 mdb_txn_abort(self.snapshot)
             mdb_env_close(self.env)
+
+    cdef int lock(self) except -1:
+        """Take the directory for this store alone: LMDB itself would let a second one in."""
+        self.lock_file = os.open(os.path.join(self.path, "owner.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as busy:
+            os.close(self.lock_file)
+            self.lock_file = -1
+            raise StoreIOError(busy.errno, f"{self.path} is in use by a running member") from busy
+        return 0
 
     def check_file_size(self) -> None:
         """Refuse a file that ends before its last page: reading there would kill the process."""
@@ -175,6 +189,9 @@ cdef class StateTree:
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
+        if self.lock_file >= 0:
+            os.close(self.lock_file)
+            self.lock_file = -1
         return 0
 
     cdef int renew(self) except -1:

@@ -42,8 +42,8 @@ def check(store: MvccStore, request: Message) -> ErrorCode | None:
     [
         (Range(key=b"a"), None),
         (Range(), ErrorCode.EMPTY_KEY),
-        (Range(key=b"a", sort_target=5), ErrorCode.INVALID_SORT_OPTION),
-        (Range(key=b"a", sort_order=3), ErrorCode.INVALID_SORT_OPTION),
+        (Range.FromString(b"\x0a\x01a\x30\x05"), ErrorCode.INVALID_SORT_OPTION),  # target 5
+        (Range.FromString(b"\x0a\x01a\x28\x03"), ErrorCode.INVALID_SORT_OPTION),  # order 3
         (Put(key=b"a", value=b"1", lease=3), None),
         (Put(value=b"1"), ErrorCode.EMPTY_KEY),
         (Put(key=b"a", value=b"1", ignore_value=True), ErrorCode.VALUE_PROVIDED),
