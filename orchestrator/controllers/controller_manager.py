@@ -18,6 +18,7 @@ from orchestrator.client.informer import InformerFactory
 from orchestrator.client.rest_client import RestClient
 from orchestrator.controllers.config import ControllerManagerConfig
 from orchestrator.controllers.context import ControllerContext
+from orchestrator.controllers.daemon_set import DaemonSetController
 from orchestrator.controllers.deployment import DeploymentController
 from orchestrator.controllers.endpoints import EndpointsController
 from orchestrator.controllers.garbage_collector import GarbageCollector
@@ -76,6 +77,7 @@ def make_controllers(
         ReplicaController(context, REPLICA_SET),
         ReplicaController(context, REPLICATION_CONTROLLER),
         DeploymentController(context),
+        DaemonSetController(context),
         EndpointsController(context),
         NamespaceController(context, registry),
         NodeLifecycleController(
