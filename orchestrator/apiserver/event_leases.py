@@ -18,6 +18,8 @@ LEASE_REUSE_S = 60.0
 class EventLeases:
     """The companions of Event: a lease for each new object. `clock` gives monotonic seconds."""
 
+    completing = False
+
     def __init__(self, client: Client, ttl_s: int, clock: Callable[[], float]) -> None:
         self._client = client
         self._ttl_s = ttl_s

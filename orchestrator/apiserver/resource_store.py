@@ -50,6 +50,9 @@ class Admission(Protocol):
 class Companions(Protocol):
     """What else a kind keeps in the store beside its objects."""
 
+    completing: bool
+    """Whether `claims` changes the new object."""
+
     async def lease(self, context: RequestContext) -> int:
         """The lease that limits a new object's life; 0 for none."""
         ...
@@ -63,6 +66,8 @@ class Companions(Protocol):
 
 class NoCompanions:
     """The companions of nearly every kind."""
+
+    completing = False
 
     async def lease(self, context: RequestContext) -> int:
         return 0
@@ -143,9 +148,8 @@ class ResourceStore:
         deleted object removes it.
         """
 
-        async def change(old: JsonObject) -> JsonObject:
-            present = copy_json(old)
-            new = await make(old)
+        async def change(present: JsonObject) -> JsonObject:
+            new = await make(copy_json(present))
             self._check_update(context, new, present, replacing)
             if removable(self.resource, new):
                 raise _Remove(present)
@@ -169,9 +173,8 @@ class ResourceStore:
         An object that was deleted and that nothing holds any more goes.
         """
 
-        async def change(old: JsonObject) -> JsonObject:
-            present = copy_json(old)
-            new = await make(old)
+        async def change(present: JsonObject) -> JsonObject:
+            new = await make(copy_json(present))
             if removable(self.resource, new):
                 raise _Remove(present)
             return new
@@ -190,10 +193,9 @@ class ResourceStore:
     ) -> tuple[Stored, bool]:
         """Delete by the rules of `plan_deletion`; return the object and whether it is gone."""
 
-        async def change(old: JsonObject) -> JsonObject:
-            present = copy_json(old)
+        async def change(present: JsonObject) -> JsonObject:
             check_preconditions(self.resource, present, options)
-            planned = plan_deletion(self.resource, old, options, context.now)
+            planned = plan_deletion(self.resource, copy_json(present), options, context.now)
             if planned is None:
                 raise _Remove(present)
             return planned
@@ -225,7 +227,7 @@ class ResourceStore:
 
     async def _put_new(self, context: RequestContext, key: bytes, obj: JsonObject) -> Stored:
         for _ in range(CLAIM_ATTEMPTS_MAX):
-            candidate = copy_json(obj)
+            candidate = copy_json(obj) if self._companions.completing else obj
             claims = await self._companions.claims(context, candidate, None)
             lease = 0 if context.dry_run else await self._companions.lease(context)
             try:
@@ -247,10 +249,9 @@ class ResourceStore:
         """Update under guard, or remove where `change` says so; (object, whether it is gone)."""
         claims: Claims | None = None
 
-        async def claiming(old: JsonObject) -> JsonObject:
+        async def claiming(present: JsonObject) -> JsonObject:
             nonlocal claims
-            present = copy_json(old)
-            new = await change(old)
+            new = await change(present)
             claims = await self._companions.claims(context, new, present)
             return new
 

@@ -51,7 +51,11 @@ BOOTSTRAP_RETRY_S = 0.5
 
 
 class ApiServer:
-    """One API server. `start` returns once it serves; `stop` ends it and may be called once."""
+    """One API server.
+
+    `start` returns once it serves and its bootstrap objects exist, however long the store takes to
+    come up. `stop` ends it, also where `start` failed or was cancelled; neither may be repeated.
+    """
 
     def __init__(self, config: ApiServerConfig, registry: Registry | None = None) -> None:
         config.validate()
@@ -61,6 +65,7 @@ class ApiServer:
         self.port = config.port
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.ServerRunner | None = None
+        self._assemble()
 
     @property
     def url(self) -> str:
@@ -78,7 +83,6 @@ class ApiServer:
 
     async def start(self) -> None:
         """Connect to the store, listen, and create the bootstrap objects."""
-        self._assemble()
         server = web.Server(self._front.handle, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_WAIT_S)
         await self._runner.setup()

@@ -56,6 +56,8 @@ def held_by(service: JsonObject | None) -> Held:
 class ServiceAllocation:
     """The companions of Service."""
 
+    completing = True
+
     def __init__(
         self, client: Client, root: str, service_cidr: str, port_first: int, port_last: int
     ) -> None:

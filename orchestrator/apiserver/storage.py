@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 import orjson
 
-from orchestrator.api.json_object import JsonObject, copy_json
+from orchestrator.api.json_object import JsonObject
 from raftkv.client import Client, prefix_range_end
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 
@@ -191,9 +191,9 @@ class Storage:
     ) -> Stored:
         """Write what `change` makes of the object; KeyMissing where there is none.
 
-        `change` gets a copy that it may alter, and is called again when another writer was
-        quicker. Returning None, or an equal object, writes nothing. `known` saves the first read;
-        whatever a stale one makes `change` refuse is judged again on the present object.
+        `change` gets the present object, which it must not alter, and is called again when another
+        writer was quicker. Returning None, or an equal object, writes nothing. `known` saves the
+        first read; what a stale one makes `change` refuse is judged again on the present object.
         """
         stored = known if known is not None else await self.get(key)
         fresh = known is None
@@ -201,7 +201,7 @@ class Storage:
             if stored is None:
                 raise KeyMissing
             try:
-                changed = await change(copy_json(stored.object))
+                changed = await change(stored.object)
             except Exception:
                 if fresh:
                     raise
