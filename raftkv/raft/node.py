@@ -191,6 +191,15 @@ class RaftNode:
         else:
             raise NoLeader
 
+    def forget_leader(self) -> None:
+        """As a follower, no longer count on the leader: votes are free before the timeout.
+
+        For when the leader is known to be gone. It is known again by its next message.
+        """
+        state = self._state
+        if state.role is Role.FOLLOWER:
+            state.leader_id = 0
+
     def transfer_leader(self, member_id: int) -> None:
         """Hand the leadership to a voter, once it is level; given up after an election timeout.
 

@@ -34,6 +34,7 @@ from raftkv.raft.roles import Role
 from raftkv.server import forwarding
 from raftkv.server.auto_compaction import AutoCompaction
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
+from raftkv.server.early_election import EarlyElection
 from raftkv.server.lease_timer import LeaseTimer, revoke_request
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.membership import MemberRecord, Membership
@@ -111,6 +112,7 @@ class Member:
             fragment_bytes=config.request_bytes_max + 512 * 1024,
         )
         self.hub.raft_term = parts.node.term
+        self._early_election = EarlyElection(self.id, len(membership.ids))
         self._awake = False
         self._stopped = False
         self._applied_term = 0
@@ -245,10 +247,17 @@ class Member:
         return await self.leases.answer_peer(kind, payload)
 
     def report_unreachable(self, member_id: int) -> None:
-        """Take note that messages to a member were lost."""
-        if not self._stopped:
-            self.node.report_unreachable(member_id)
-            self.wake()
+        """Take note that messages to a member were lost.
+
+        When a leader's process ends, every follower sees its connection close: they need not wait
+        out the election timeout. A leader that is well is known again by its next heartbeat.
+        """
+        if self._stopped:
+            return
+        self.node.report_unreachable(member_id)
+        if member_id == self.node.leader_id and not self.transport.is_connected(member_id):
+            self.node.forget_leader()
+        self.wake()
 
     def _persisted(self) -> None:
         if not self._stopped:
@@ -393,6 +402,11 @@ class Member:
         now = self._loop.time()
         self._tick_timer = self._loop.call_later(self.config.heartbeat_interval_s, self._tick)
         self.node.tick()
+        if self._early_election.tick(
+            self.node.leader_id,
+            [one for one in self.membership.ids if self.transport.is_connected(one)],
+        ):
+            self.node.campaign()
         self.proposals.expire(now, self._timeout_code())
         self.reads.tick(now, self._ask_read_index)
         self.leases.tick(now)

@@ -9,6 +9,7 @@ from raftkv.raft.progress import ProgressState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
 from raftkv.server.auto_compaction import AutoCompaction
+from raftkv.server.early_election import EarlyElection
 from raftkv.server.identity import cluster_id_of, member_id_of
 from raftkv.server.log_trimmer import TELL_TICKS, LogTrimmer
 from raftkv.server.membership import MemberRecord, Membership
@@ -115,3 +116,12 @@ def test_forwarded_messages_survive_the_wire(
 def test_malformed_forwarded_messages_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"forwarded|ErrorCode"):
         forwarding.decode(data)
+
+
+def test_members_take_turns_to_campaign_once_they_reach_a_quorum() -> None:
+    first, second = EarlyElection(1, 3), EarlyElection(2, 3)
+    assert not any(first.tick(0, []) for _ in range(5))
+    assert [first.tick(0, [2]) for _ in range(5)] == [True, False, False, False, False]
+    assert [second.tick(0, [1]) for _ in range(5)] == [False, False, True, False, False]
+    assert not second.tick(1, [1])
+    assert [second.tick(0, [3]) for _ in range(2)] == [True, False]
