@@ -21,6 +21,7 @@ EXTENSIONS = {
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
+    "state_flusher": [],
     "state_tree": ["lmdb"],
     "state_writer": ["lmdb"],
     "wire": [],

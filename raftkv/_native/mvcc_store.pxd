@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from raftkv._native.mem_table cimport MemTable
 from raftkv._native.mvcc_executor cimport MvccExecutor
 from raftkv._native.mvcc_view cimport MvccView
+from raftkv._native.state_flusher cimport StateFlusher
 from raftkv._native.state_tree cimport StateTree
 from raftkv._native.wire cimport Buffer, Span
 
@@ -18,7 +19,6 @@ cdef enum:
     KIND_LEASE_GRANT = 5
     KIND_LEASE_REVOKE = 6
     KIND_OPAQUE_MIN = 64
-    COMPACT_RECORDS_MAX = 2000    # looked at by one background transaction
     OUT_BYTES_KEPT = 4 << 20      # a larger response buffer is given back after use
 
 @cython.final
@@ -33,26 +33,12 @@ cdef class MvccStore:
     cdef dict dirty_rows          # of them, not frozen yet; None: deleted
     cdef dict dirty_leases        # id -> TTL, or None: revoked; not frozen yet
     cdef list lease_changes
-    cdef object pool              # one thread: flushes and compaction steps
-    cdef object job               # its future, or None
-    cdef Buffer side_rows         # leases and meta data that go with the frozen table
-    cdef int64_t frozen_revision
-    cdef int64_t frozen_compact_revision
-    cdef bint compacting          # `job` is a compaction step, not a flush
-    cdef object failure           # the StoreIOError that stopped the store, or None
+    cdef StateFlusher flusher     # what of the state is on disk, and the thread that writes
     cdef bint closed
 
     cdef readonly uint64_t applied_index
     cdef readonly uint64_t applied_term
-    cdef readonly uint64_t flushed_index      # what a restart begins after
-    cdef uint64_t frozen_index
-    cdef readonly int64_t flushed_revision
-    cdef int64_t flushed_compact_revision     # the part of compaction that the disk knows of
-    cdef int64_t compact_position             # next main revision that compaction looks at
-    cdef readonly int64_t compacted_revision  # compaction is worked off up to here; -1: never
 
-    cdef int load(self, uint64_t cluster_id, uint64_t member_id) except -1
-    cdef int write_identity(self, uint64_t cluster_id, uint64_t member_id) except -1
     cdef int load_rows(self) except -1
     cdef list rows_of(self, unsigned int dbi, bytes prefix)
     cdef object apply_command(self, uint8_t kind, Span body)
@@ -63,7 +49,4 @@ cdef class MvccStore:
     cdef int add_lease_keys_of_tree(self, int64_t lease, set keys) except -1
     cdef bint dirty(self) except -1
     cdef int check_open(self) except -1
-    cdef int check_written(self, int status, str doing) except -1
-    cdef int wait(self) except -1
     cdef int freeze(self) except -1
-    cdef int take_over(self) except -1

@@ -5,7 +5,6 @@ frozen table and compaction steps, both without the GIL. Contracts are in `mvcc_
 """
 
 import struct
-from concurrent.futures import ThreadPoolExecutor
 
 from libc.string cimport memcpy
 from raftkv._native.lmdb cimport (
@@ -36,6 +35,7 @@ from raftkv._native.mvcc_request cimport (
 )
 from raftkv._native.mvcc_history cimport collect_events, hash_history
 from raftkv._native.mvcc_view cimport FOUND_VERSION, KeyVersion, key_value_size, write_key_value
+from raftkv._native.state_flusher cimport StateFlusher
 from raftkv._native.state_tree cimport (
     LEASE_KEY_BYTES,
     HistoryRecord,
@@ -44,16 +44,9 @@ from raftkv._native.state_tree cimport (
     read_be32,
     read_be64,
 )
-from raftkv._native.state_writer cimport (
-    SIDE_LEASES,
-    SIDE_META,
-    CompactionStep,
-    add_side_row,
-    compact_some,
-    write_table,
-)
 from raftkv._native.wire cimport buffer_free, span_size, write_varint_field
 
+from raftkv._native.state_flusher import RECORD_PREFIX
 from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
 
 assert ErrorCode.COMPACTED == ERROR_COMPACTED and ErrorCode.FUTURE_REV == ERROR_FUTURE_REV
@@ -62,8 +55,6 @@ assert ErrorCode.LEASE_EXIST == ERROR_LEASE_EXIST
 assert ErrorCode.LEASE_NOT_FOUND == ERROR_LEASE_NOT_FOUND
 
 cdef int64_t LEASE_TTL_S_MAX = 9_000_000_000
-cdef bytes FORMAT = b"raftkv state 1"
-cdef bytes RECORD_PREFIX = b"r/"
 
 live_stores = 0
 """Stores not yet closed in this process."""
@@ -114,6 +105,7 @@ cdef class MvccStore:
         self.tree = StateTree(path, map_size)
         self.view = MvccView(self.tree)
         self.executor = MvccExecutor(self.view, cluster_id, member_id)
+        self.flusher = StateFlusher(self.view)
         self.freeze_bytes = <size_t>max(table_bytes_max // 2, 1)
         self.txn_ops_max = txn_ops_max
         self.member_rows = {}
@@ -121,59 +113,22 @@ cdef class MvccStore:
         self.dirty_leases = {}
         self.lease_changes = []
         try:
-            self.load(cluster_id, member_id)
+            self.flusher.load(cluster_id, member_id)
+            self.load_rows()
         except BaseException:
             self.tree.close()
             raise
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="raftkv-flush")
+        self.executor.revision = self.flusher.flushed_revision
+        self.executor.compact_revision = self.flusher.flushed_compact_revision
+        self.applied_index = self.flusher.flushed_index
+        self.applied_term = self.flusher.flushed_term
         self.closed = False
         live_stores += 1
 
     def __dealloc__(self):
         buffer_free(&self.out)
-        buffer_free(&self.side_rows)
 
     # -- opening and closing -----------------------------------------------------------------
-
-    cdef int load(self, uint64_t cluster_id, uint64_t member_id) except -1:
-        """Read what a restart needs: meta data and leases. Cost: O(leases), whatever the keys."""
-        cdef bytes format = self.tree.get_meta(b"format")
-        if format is None:
-            self.flushed_revision = 1
-            self.flushed_compact_revision = self.compacted_revision = -1
-            return self.write_identity(cluster_id, member_id)
-        if format != FORMAT:
-            raise StoreCorruptError(f"{self.tree.path} has format {format!r}, not {FORMAT!r}")
-        identity = struct.unpack("<QQ", self.tree.get_meta(b"identity"))
-        if identity != (cluster_id, member_id):
-            raise StoreCorruptError(
-                f"{self.tree.path} belongs to member {identity[1]:x} of cluster {identity[0]:x}, "
-                f"not to member {member_id:x} of cluster {cluster_id:x}: "
-                "point the member at its own directory, or remove this one"
-            )
-        self.applied_index, self.applied_term = struct.unpack(
-            "<QQ", self.tree.get_meta(b"applied") or bytes(16))
-        self.flushed_index = self.applied_index
-        self.flushed_revision, self.flushed_compact_revision = struct.unpack(
-            "<qq", self.tree.get_meta(b"revision") or struct.pack("<qq", 1, -1))
-        self.executor.revision = self.flushed_revision
-        self.executor.compact_revision = self.flushed_compact_revision
-        self.compact_position, finished = struct.unpack(
-            "<qq", self.tree.get_meta(b"compaction") or bytes(16))
-        self.compacted_revision = finished if finished else -1
-        self.load_rows()
-        return 0
-
-    cdef int write_identity(self, uint64_t cluster_id, uint64_t member_id) except -1:
-        cdef int status
-        add_side_row(&self.side_rows, SIDE_META, b"format", FORMAT)
-        identity = struct.pack("<QQ", cluster_id, member_id)
-        add_side_row(&self.side_rows, SIDE_META, b"identity", identity)
-        with nogil:
-            status = write_table(self.tree, self.view.active, &self.side_rows)
-        self.side_rows.size = 0
-        check_status(status, "initialise the state")
-        return self.tree.renew()
 
     cdef int load_rows(self) except -1:
         for name, value in self.rows_of(self.tree.leases, b""):
@@ -213,8 +168,7 @@ cdef class MvccStore:
         if self.closed:
             return
         self.closed = True
-        self.pool.shutdown(wait=True)
-        self.job = None
+        self.flusher.close()
         self.view.frozen = None
         self.view.active = None
         self.tree.close()
@@ -224,17 +178,10 @@ cdef class MvccStore:
         """Every method that looks into the layers calls this first: after close they are gone."""
         if self.closed:
             raise ValueError("the store is closed")
-        if self.failure is not None:
-            raise StoreIOError(0, f"the store has failed: {self.failure}") from self.failure
+        failure = self.flusher.failure
+        if failure is not None:
+            raise StoreIOError(0, f"the store has failed: {failure}") from failure
         return 0
-
-    cdef int check_written(self, int status, str doing) except -1:
-        """Raise for an LMDB status, and let the store do nothing more after a failed write."""
-        try:
-            return check_status(status, doing)
-        except StoreIOError as failure:
-            self.failure = failure
-            raise
 
     # -- what is known without a lookup ------------------------------------------------------
 
@@ -245,6 +192,18 @@ cdef class MvccStore:
     @property
     def compact_revision(self):
         return self.executor.compact_revision
+
+    @property
+    def compacted_revision(self):
+        return self.flusher.compacted_revision
+
+    @property
+    def flushed_index(self):
+        return self.flusher.flushed_index
+
+    @property
+    def flushed_revision(self):
+        return self.flusher.flushed_revision
 
     @property
     def lease_count(self):
@@ -259,7 +218,7 @@ cdef class MvccStore:
     @property
     def table_full(self):
         self.check_open()
-        return self.job is not None and self.view.active.bytes_used >= self.freeze_bytes
+        return self.flusher.job is not None and self.view.active.bytes_used >= self.freeze_bytes
 
     # -- checks before a proposal ------------------------------------------------------------
 
@@ -500,120 +459,55 @@ cdef class MvccStore:
     # -- flushing and compaction -------------------------------------------------------------
 
     def maybe_flush(self, bint force=False):
+        cdef StateFlusher flusher = self.flusher
         self.check_open()
-        if self.job is not None:
-            if not self.job.done():
-                return
-            self.take_over()
+        if not flusher.idle():
+            return
         if self.view.active.bytes_used >= self.freeze_bytes or (force and self.dirty()):
             self.freeze()
-            self.job = self.pool.submit(self.write_frozen)
-        elif self.compacted_revision < self.flushed_compact_revision:
-            self.compacting = True
-            self.job = self.pool.submit(self.compact_records, COMPACT_RECORDS_MAX)
-        elif self.compacted_revision < self.executor.compact_revision:
+            flusher.start_flush()
+        elif flusher.compacted_revision < flusher.flushed_compact_revision:
+            flusher.start_compaction()
+        elif flusher.compacted_revision < self.executor.compact_revision:
             self.freeze()
-            self.job = self.pool.submit(self.write_frozen)
+            flusher.start_flush()
 
     @property
     def flush_running(self):
-        return self.job is not None and not self.job.done()
+        return self.flusher.running()
 
     def flush(self):
         self.check_open()
-        self.wait()
+        self.flusher.wait()
         if self.dirty():
             self.freeze()
-            self.write_frozen()
-            self.take_over()
+            self.flusher.flush_now()
 
     def compact_step(self, int64_t records_max):
+        cdef StateFlusher flusher = self.flusher
         self.check_open()
-        self.wait()
-        if self.compacted_revision >= self.executor.compact_revision:
+        flusher.wait()
+        if flusher.compacted_revision >= self.executor.compact_revision:
             return False
-        if self.flushed_compact_revision < self.executor.compact_revision:
+        if flusher.flushed_compact_revision < self.executor.compact_revision:
             self.flush()
-        self.compacting = True
-        self.compact_records(records_max)
-        self.take_over()
-        return self.compacted_revision < self.executor.compact_revision
+        flusher.compact_now(records_max)
+        return flusher.compacted_revision < self.executor.compact_revision
 
     def db_size(self):
         self.check_open()
         return self.tree.sizes()
 
     cdef bint dirty(self) except -1:
-        return (self.applied_index != self.flushed_index or self.view.active.records > 0
+        return (self.applied_index != self.flusher.flushed_index or self.view.active.records > 0
                 or bool(self.dirty_rows) or bool(self.dirty_leases))
 
-    cdef int wait(self) except -1:
-        """Let the thread finish what it has begun, and take that over."""
-        if self.job is not None:
-            self.job.exception()
-            self.take_over()
-        return 0
-
     cdef int freeze(self) except -1:
-        """Put a new table over the active one, and fix what is written together with that."""
-        assert self.view.frozen is None
-        self.side_rows.size = 0
-        for lease, ttl in self.dirty_leases.items():
-            value = None if ttl is None else struct.pack("<q", ttl)
-            add_side_row(&self.side_rows, SIDE_LEASES, struct.pack(">q", lease), value)
-        for key, value in self.dirty_rows.items():
-            add_side_row(&self.side_rows, SIDE_META, RECORD_PREFIX + key, value)
+        """Hand everything that is not on disk to the flusher."""
+        self.flusher.freeze(
+            self.applied_index, self.applied_term, self.executor.revision,
+            self.executor.compact_revision, self.dirty_leases, self.dirty_rows,
+        )
         self.dirty_leases = {}
         self.dirty_rows = {}
-        self.frozen_index = self.applied_index
-        self.frozen_revision = self.executor.revision
-        self.frozen_compact_revision = self.executor.compact_revision
-        applied = struct.pack("<QQ", self.applied_index, self.applied_term)
-        revision = struct.pack("<qq", self.frozen_revision, self.frozen_compact_revision)
-        add_side_row(&self.side_rows, SIDE_META, b"applied", applied)
-        add_side_row(&self.side_rows, SIDE_META, b"revision", revision)
-        self.view.frozen = self.view.active
-        self.view.active = MemTable()
-        self.compacting = False
-        return 0
-
-    def write_frozen(self):
-        """Write the frozen table. For the flusher thread."""
-        cdef StateTree tree = self.tree
-        cdef MemTable table = self.view.frozen
-        cdef Buffer *side_rows = &self.side_rows
-        cdef int status
-        with nogil:
-            status = write_table(tree, table, side_rows)
-        self.check_written(status, f"flush to {tree.path}")
-
-    def compact_records(self, int64_t records_max):
-        """Work off a part of the compaction that is on disk. For the flusher thread."""
-        cdef StateTree tree = self.tree
-        cdef CompactionStep step
-        cdef int status
-        step.target = self.flushed_compact_revision
-        step.position = self.compact_position
-        step.records_max = records_max
-        step.finished = False
-        with nogil:
-            status = compact_some(tree, &step)
-        self.check_written(status, f"compact {tree.path}")
-        self.compact_position = step.position
-        if step.finished:
-            self.compacted_revision = step.target
-
-    cdef int take_over(self) except -1:
-        """Take what the thread has written into the snapshot; raise what it raised."""
-        job = self.job
-        self.job = None
-        if job is not None:
-            job.result()
-        self.tree.renew()
-        if not self.compacting:
-            self.flushed_index = self.frozen_index
-            self.flushed_revision = self.frozen_revision
-            self.flushed_compact_revision = self.frozen_compact_revision
-            self.view.frozen = None
-        self.compacting = False
         return 0
