@@ -66,7 +66,7 @@ def resolve_runtime(settings: ClusterSettings) -> ClusterSettings:
     return replace(settings, runtime="process" if missing else "containerd")
 
 
-async def run_scheduler(config: ClientConfig) -> None:
+async def schedule(config: ClientConfig) -> None:
     """Run the scheduler on caches of its own until cancelled."""
     from orchestrator.client.informer import InformerFactory
     from orchestrator.client.rest_client import RestClient
@@ -189,7 +189,7 @@ class ClusterDaemon:
         )
         self._spawn(stack, "controller-manager", manager.run())
         scheduler = access.client_config(access.pki.scheduler(), "scheduler")
-        self._spawn(stack, "scheduler", run_scheduler(scheduler))
+        self._spawn(stack, "scheduler", schedule(scheduler))
 
     def _spawn(self, stack: AsyncExitStack, name: str, work: Coroutine[None, None, None]) -> None:
         """Run a component until the stack unwinds; its failure stops the cluster."""

@@ -42,7 +42,7 @@ class NodeSet:
         self._client = RestClient(self.access.client_config(pair, "kubelet"))
         stack.push_async_callback(self._client.close)
         for number in range(1, settings.nodes + 1):
-            runtime = await self._runtime(stack)
+            runtime = await start_runtime(stack, settings.runtime, settings.data_dir)
             self.kubelets.append(Kubelet(self._config(number), self._client, runtime))
         self._work = [(f"kubelet {k.config.node_name}", k.run()) for k in self.kubelets]
 
@@ -78,17 +78,18 @@ class NodeSet:
             client_ca_file=self.access.pki.ca.certificate_path,
         )
 
-    async def _runtime(self, stack: AsyncExitStack) -> Runtime:
-        directory = self.settings.data_dir
-        match self.settings.runtime:
-            case "hollow":
-                from orchestrator.runtime.hollow import HollowRuntime
 
-                return HollowRuntime()
-            case "containerd":
-                return await start_containerd(stack, directory)
-            case _:
-                return await start_process_runtime(stack, directory)
+async def start_runtime(stack: AsyncExitStack, kind: str, directory: Path) -> Runtime:
+    """Start the runtime `kind` (containerd, process or hollow) with its data in `directory`."""
+    match kind:
+        case "hollow":
+            from orchestrator.runtime.hollow import HollowRuntime
+
+            return HollowRuntime()
+        case "containerd":
+            return await start_containerd(stack, directory)
+        case _:
+            return await start_process_runtime(stack, directory)
 
 
 async def start_containerd(stack: AsyncExitStack, directory: Path) -> Runtime:
