@@ -7,11 +7,11 @@ A container runs `start_delay_s` after its start and ends only when it is stoppe
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from orchestrator.runtime.address_pool import AddressPool
 from orchestrator.runtime.protocol import (
     ContainerConfig,
     ContainerState,
@@ -40,8 +40,7 @@ class HollowRuntime:
         self._clock_ns = clock_ns
         self._sleep = sleep
         self._sandboxes: dict[str, SandboxStatus] = {}
-        self._addresses: Iterator[str] = iter(())
-        self._free: list[str] = []
+        self._addresses = AddressPool()
         self._count = 0
         self._changed = asyncio.Event()
 
@@ -52,9 +51,7 @@ class HollowRuntime:
         return ""
 
     async def configure(self, pod_cidr: str) -> None:
-        hosts = ipaddress.ip_network(pod_cidr).hosts()
-        next(hosts)  # the gateway's, on a node that has one
-        self._addresses = map(str, hosts)
+        self._addresses.set_range(pod_cidr)
 
     async def list_pods(self) -> Sequence[SandboxStatus]:
         return list(self._sandboxes.values())
@@ -64,9 +61,6 @@ class HollowRuntime:
         self._changed.clear()
 
     async def run_sandbox(self, config: SandboxConfig) -> SandboxStatus:
-        ip = self._free.pop() if self._free else next(self._addresses, "")
-        if not ip:
-            raise RuntimeFailure("no pod address is free: is the node's pod CIDR known?")
         sandbox = SandboxStatus(
             id=self._new_id(),
             uid=config.uid,
@@ -75,7 +69,7 @@ class HollowRuntime:
             attempt=config.attempt,
             ready=True,
             created_at_ns=self._clock_ns(),
-            ip=ip,
+            ip="" if config.host_network else self._addresses.take(),
         )
         self._put(sandbox)
         return sandbox
@@ -87,7 +81,7 @@ class HollowRuntime:
         for container in sandbox.containers:
             self.end(container.id, 137)
         stopped = self._sandboxes[sandbox_id]
-        self._free.append(stopped.ip)
+        self._addresses.give_back(stopped.ip)
         self._put(replace(stopped, ready=False))
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
