@@ -62,7 +62,7 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request; whatever goes wrong becomes a Status."""
-        info = parse_request(request.method, request.path, request.query)
+        info = parse_request(request.method, request.rel_url.raw_path, request.query)
         kind = _request_kind(info)
         started = time.monotonic()
         if self._in_flight[kind] >= self._limits[kind]:

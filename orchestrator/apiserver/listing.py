@@ -105,7 +105,7 @@ async def list_objects(store: ResourceStore, selection: Selection, options: List
         return await _next_page(store, selection, options)
     revision = options.revision
     if revision == 0 and not options.limit:
-        items = [item for item in _cached(store, selection) if selection.matches(item.object)]
+        items = [item for item in _cached(store, selection) if selection.matches(item)]
         return Listing(items, store.cache.revision)
     if revision:
         await wait_for_revision(store, revision)
@@ -176,7 +176,7 @@ async def _page(
         )
         revision = revision or page.revision
         for position, item in enumerate(page.items):
-            if selection.matches(item.object):
+            if selection.matches(item):
                 items.append(item)
             if limit and len(items) == limit:
                 unread = len(page.items) - position - 1
@@ -192,7 +192,7 @@ async def _page(
 async def _single(store: ResourceStore, selection: Selection, revision: int) -> Listing:
     """List by name: one key, as a list of one or none."""
     page = await store.storage.get_page(selection.prefix, revision)
-    items = [item for item in page.items if selection.matches(item.object)]
+    items = [item for item in page.items if selection.matches(item)]
     return Listing(items, revision or page.revision)
 
 

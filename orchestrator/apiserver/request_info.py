@@ -34,13 +34,15 @@ class RequestInfo:
 
 
 def parse_request(method: str, path: str, query: Mapping[str, str]) -> RequestInfo | None:
-    """Read a resource path; None for everything else (discovery, health, unknown).
+    """Read a resource path, still percent-encoded; None for everything else (discovery, unknown).
 
     Recognizes `/api/v1/…` and `/apis/<group>/<version>/…`, then
     `[watch/][namespaces/<ns>/]<plural>[/<name>[/<subresource>…]]`. Namespaces themselves are
     objects at `namespaces/<name>`, in the namespace of their own name.
     """
     segments = [unquote(part) for part in path.strip("/").split("/")]
+    if any("/" in part or "\0" in part or part in (".", "..") for part in segments):
+        return None  # no name looks like this, and no key shall
     if segments[0] == "api" and len(segments) >= 3:
         group, version, rest = "", segments[1], segments[2:]
     elif segments[0] == "apis" and len(segments) >= 4:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.api import errors
-from orchestrator.api.json_object import JsonObject
 from orchestrator.api.resource import Resource
 from orchestrator.api.selectors import FieldSelector, LabelSelector, SelectorError
 from orchestrator.apiserver.resource_store import ResourceStore
+from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.watch_cache import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,26 @@ class Selection:
         """Whether each object under the prefix is selected."""
         return self.labels.is_everything and self.fields.is_everything
 
-    def matches(self, obj: JsonObject) -> bool:
-        if not self.labels.is_everything and not self.labels.matches(obj["metadata"].get("labels")):
+    def covers(self, key: bytes) -> bool:
+        """Whether the key is within the prefix, or is the one key that is meant."""
+        return key == self.prefix if self.exact else key.startswith(self.prefix)
+
+    def matches(self, stored: Stored) -> bool:
+        """Whether the selectors choose an object whose key is covered."""
+        labels, fields = self.labels, self.fields
+        if not labels.is_everything and not labels.matches(stored.object["metadata"].get("labels")):
             return False
-        if self.fields.is_everything:
-            return True
-        return self.fields.matches(self.resource.strategy.fields(obj))
+        if fields.requirements:
+            return fields.matches(stored.fields(self.resource.strategy.fields))
+        return True
+
+    def wants(self, event: Event) -> bool:
+        """Whether a watch must show the event: the object is selected now, or was before."""
+        if not self.covers(event.key):
+            return False
+        return (event.current is not None and self.matches(event.current)) or (
+            event.previous is not None and self.matches(event.previous)
+        )
 
 
 def select(store: ResourceStore, namespace: str, name: str, query: Mapping[str, str]) -> Selection:

@@ -49,12 +49,19 @@ class Stored:
     object: JsonObject
     revision: int
     _encoded: bytes | None = field(default=None, repr=False)
+    _fields: dict[str, str] | None = field(default=None, repr=False)
 
     @property
     def encoded(self) -> bytes:
         if self._encoded is None:
             self._encoded = orjson.dumps(self.object)
         return self._encoded
+
+    def fields(self, compute: Callable[[JsonObject], dict[str, str]]) -> dict[str, str]:
+        """The values for field selectors, computed by its kind's strategy once."""
+        if self._fields is None:
+            self._fields = compute(self.object)
+        return self._fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TypeAlias
 
 from orchestrator.apiserver.storage import Storage, Stored, with_revision
 from raftkv.client import ClientError, CompactedError, Watch, prefix_range_end
@@ -72,22 +74,26 @@ class Event:
         return line
 
 
+Wants: TypeAlias = Callable[[Event], bool]
+"""Whether a watcher is to have an event."""
+
+
 def encode_line(kind: str, encoded: bytes) -> bytes:
     """Wrap an encoded object as one line of a watch stream."""
     return b'{"type":"%s","object":%s}\n' % (kind.encode(), encoded)
 
 
 class Watcher:
-    """A queue of events under `prefix` after a revision; `ended` once it fell out.
+    """A queue of the events after a revision that it wants; `ended` once it fell out.
 
     Iterate by `next_events`. The owner calls `close`.
     """
 
     def __init__(
-        self, prefix: bytes, after: int, queue_max: int, forget: Callable[[Watcher], None]
+        self, after: int, wants: Wants, queue_max: int, forget: Callable[[Watcher], None]
     ) -> None:
-        self.prefix = prefix
         self.after = after
+        self._wants = wants
         self.ended = False
         self._queue: deque[Event] = deque()
         self._queue_max = queue_max
@@ -96,7 +102,7 @@ class Watcher:
 
     def offer(self, event: Event) -> None:
         """Queue an event, or end this watcher when the queue is full."""
-        if event.revision <= self.after or self.ended or not event.key.startswith(self.prefix):
+        if event.revision <= self.after or self.ended or not self._wants(event):
             return
         if len(self._queue) >= self._queue_max:
             self.end()
@@ -189,13 +195,18 @@ class WatchCache:
     def watcher_count(self) -> int:
         return len(self._watchers)
 
-    def watch(self, prefix: bytes, after: int) -> Watcher:
-        """Register a watcher of events later than `after`; Expired when the window is too short."""
+    def watch(self, after: int, wants: Wants) -> Watcher:
+        """Register a watcher of events later than `after`; Expired when the window is too short.
+
+        `wants` is asked once for each event, before it is queued: a watcher sleeps through
+        what does not concern it, which is what makes thousands of watchers of one kind cheap.
+        """
         if after < self._oldest:
             raise Expired(after, self._oldest)
-        watcher = Watcher(prefix, after, self._queue_max, self._drop)
+        watcher = Watcher(after, wants, self._queue_max, self._drop)
         self._watchers[watcher] = None
-        for event in self._window:
+        missed = list(takewhile(lambda event: event.revision > after, reversed(self._window)))
+        for event in reversed(missed):
             watcher.offer(event)
         return watcher
 

@@ -102,10 +102,8 @@ class WatchStream:
         An object that begins to match the selectors is ADDED, one that ceases to is DELETED.
         """
         selection = self._selection
-        if selection.exact and event.key != selection.prefix:
-            return b""
-        is_in = event.current is not None and selection.matches(event.current.object)
-        was_in = event.previous is not None and selection.matches(event.previous.object)
+        is_in = event.current is not None and selection.matches(event.current)
+        was_in = event.previous is not None and selection.matches(event.previous)
         if is_in:
             kind = "MODIFIED" if was_in else "ADDED"
         elif was_in:
@@ -167,7 +165,7 @@ async def serve_watch(
     await store.cache.ensure_started()
     initial, after = await _begin(store, selection, options)
     try:
-        watcher = store.cache.watch(selection.prefix, after)
+        watcher = store.cache.watch(after, selection.wants)
     except Expired as error:
         await response.prepare(request)
         await response.write(error_line(errors.expired(str(error))))

@@ -43,45 +43,68 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The endpoint of a running etcd."""
-    binary = shutil.which("etcd")
-    if binary is None:
-        pytest.skip("etcd is not installed")
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    directory = tmp_path_factory.mktemp("etcd")
-    arguments = {
-        "data-dir": str(directory),
-        "listen-client-urls": client,
-        "advertise-client-urls": client,
-        "listen-peer-urls": peer,
-        "initial-advertise-peer-urls": peer,
-        "initial-cluster": f"default={peer}",
-        "log-level": "error",
-        "unsafe-no-fsync": "true",
-    }
-    flags = [f"--{name}={value}" for name, value in arguments.items()]
-    if "3.4" in subprocess.run([binary, "--version"], capture_output=True, text=True).stdout:
-        flags.pop()
-    process = subprocess.Popen(
-        [binary, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    host, _, port = client.removeprefix("http://").partition(":")
-    deadline = time.monotonic() + ETCD_START_S
-    try:
+class Etcd:
+    """One etcd process, which may be killed and started again on the same data and ports."""
+
+    def __init__(self, directory: Path) -> None:
+        binary = shutil.which("etcd")
+        if binary is None:
+            pytest.skip("etcd is not installed")
+        self.client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        arguments = {
+            "data-dir": str(directory),
+            "listen-client-urls": self.client,
+            "advertise-client-urls": self.client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"default={peer}",
+            "log-level": "error",
+        }
+        self._command = [binary, *(f"--{name}={value}" for name, value in arguments.items())]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it listens."""
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet)
+        host, _, port = self.client.removeprefix("http://").partition(":")
+        deadline = time.monotonic() + ETCD_START_S
         while True:
             try:
                 socket.create_connection((host, int(port)), timeout=1).close()
-                break
+                return
             except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
+                if time.monotonic() > deadline or self._process.poll() is not None:
                     raise
                 time.sleep(0.02)
-        yield client
+
+    def stop(self, *, kill: bool = False) -> None:
+        if self._process is not None:
+            self._process.kill() if kill else self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a running etcd."""
+    running = Etcd(tmp_path_factory.mktemp("etcd"))
+    try:
+        running.start()
+        yield running.client
     finally:
-        process.terminate()
-        process.wait()
+        running.stop()
+
+
+@pytest.fixture
+def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
+    """An etcd of the test's own, to be mistreated."""
+    running = Etcd(tmp_path / "etcd")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

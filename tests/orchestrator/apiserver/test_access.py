@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from orchestrator.apiserver.server import ApiServer
 from tests.orchestrator.apiserver.conftest import Rest, StartServer, tls_of
@@ -94,6 +95,14 @@ async def test_openapi_documents_are_addressed_by_hash(rest: Rest) -> None:
 async def test_unknown_paths_and_methods(rest: Rest) -> None:
     assert await rest.get("/nonsense") == (404, "404 page not found\n")
     assert (await rest.call("POST", "/version"))[0] == 405
+
+
+@pytest.mark.parametrize("name", ["..%2Fkube-system%2Fsecret", "%2e%2e", "a%00b", "a%2Fb"])
+async def test_no_name_reaches_another_key(rest: Rest, name: str) -> None:
+    url = URL(f"{rest.url}/api/v1/namespaces/default/configmaps/{name}", encoded=True)
+    async with rest.session.get(url) as answer:
+        assert answer.status == 404
+        assert await answer.text() == "404 page not found\n"
 
 
 async def test_metrics_count_requests(rest: Rest) -> None:

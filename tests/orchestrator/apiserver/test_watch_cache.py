@@ -46,6 +46,10 @@ async def put(cache: WatchCache, name: str, value: int = 0) -> int:
     return (await storage.update(key, change)).revision
 
 
+def watch(cache: WatchCache, after: int) -> Watcher:
+    return cache.watch(after, lambda event: True)
+
+
 async def collect(watcher: Watcher, count: int) -> list[int]:
     """Return the revisions of the next `count` events."""
     found: list[int] = []
@@ -57,10 +61,10 @@ async def collect(watcher: Watcher, count: int) -> list[int]:
 
 
 async def test_every_event_once_and_in_order(cache: WatchCache) -> None:
-    watcher = cache.watch(cache.prefix, cache.revision)
+    watcher = watch(cache, cache.revision)
     written = [await put(cache, f"o{i % 3}", i) for i in range(6)]
     assert await collect(watcher, 6) == written
-    late = cache.watch(cache.prefix, written[2])
+    late = watch(cache, written[2])
     assert await collect(late, 3) == written[3:]
 
 
@@ -69,8 +73,8 @@ async def test_the_window_is_bounded(cache: WatchCache) -> None:
     written = [await put(cache, "o", i) for i in range(WINDOW + 2)]
     await eventually(lambda: cache.revision >= written[-1])
     with pytest.raises(Expired, match="too old resource version"):
-        cache.watch(cache.prefix, start)
-    assert await collect(cache.watch(cache.prefix, written[1]), WINDOW) == written[2:]
+        watch(cache, start)
+    assert await collect(watch(cache, written[1]), WINDOW) == written[2:]
 
 
 async def test_state_follows_the_store(cache: WatchCache) -> None:
@@ -89,16 +93,16 @@ async def test_state_follows_the_store(cache: WatchCache) -> None:
 async def test_a_listing_again_ends_watchers_and_refreshes(cache: WatchCache) -> None:
     revision = await put(cache, "o")
     await eventually(lambda: cache.revision >= revision)
-    watcher = cache.watch(cache.prefix, cache.revision)
+    watcher = watch(cache, cache.revision)
     await cache._relist()
     assert watcher.ended
     assert await watcher.next_events(0.01) == []
     assert len(cache.snapshot(cache.prefix)) == 1
     with pytest.raises(Expired):
-        cache.watch(cache.prefix, revision - 1)
+        watch(cache, revision - 1)
 
 
 async def test_stopping_ends_watchers(cache: WatchCache) -> None:
-    watcher = cache.watch(cache.prefix, cache.revision)
+    watcher = watch(cache, cache.revision)
     await cache.stop()
     assert watcher.ended

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from orchestrator.apiserver.server import ApiServer
-from tests.orchestrator.apiserver.conftest import Rest, StartServer, eventually, tls_of
+from tests.orchestrator.apiserver.conftest import Etcd, Rest, StartServer, eventually, tls_of
 from tests.orchestrator.apiserver.test_resources import MAPS, config_map
 
 MERGE = "application/merge-patch+json"
@@ -201,7 +201,7 @@ async def test_a_watcher_that_falls_behind_is_ended(start_server: StartServer) -
     server: ApiServer = await start_server(watch_queue_events_max=3)
     store = server.access.store_of("", "v1", "configmaps")
     await store.cache.ensure_started()
-    watcher = store.cache.watch(store.key("default", ""), store.cache.revision)
+    watcher = store.cache.watch(store.cache.revision, lambda event: True)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls_of(server))) as session:
         rest = Rest(session, server.url)
         for number in range(5):
@@ -216,3 +216,38 @@ async def test_a_client_that_leaves_is_forgotten(rest: Rest, server: ApiServer) 
     async with watch(rest, f"resourceVersion={await revision(rest)}"):
         assert cache.watcher_count == 1
     await eventually(lambda: cache.watcher_count == 0)
+
+
+@pytest.mark.slow
+async def test_a_watch_outlives_the_stores_restart(
+    start_server: StartServer, own_etcd: Etcd
+) -> None:
+    server: ApiServer = await start_server(etcd_endpoints=(own_etcd.client,))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls_of(server))) as session:
+        rest = Rest(session, server.url)
+        async with watch(rest, f"resourceVersion={await revision(rest)}") as stream:
+            await rest.make(MAPS, config_map("before"))
+            assert await stream.short() == ("ADDED", "before")
+            own_etcd.stop(kill=True)
+            await asyncio.to_thread(own_etcd.start)
+            await eventually(lambda: answers(rest))
+            await rest.make(MAPS, config_map("after"))
+            assert await stream.short() == ("ADDED", "after")
+
+
+async def answers(rest: Rest) -> bool:
+    return (await rest.get(f"{MAPS}/before"))[0] == 200
+
+
+@pytest.mark.slow
+async def test_reads_and_writes_say_that_the_store_is_away(
+    start_server: StartServer, own_etcd: Etcd
+) -> None:
+    server: ApiServer = await start_server(etcd_endpoints=(own_etcd.client,))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls_of(server))) as session:
+        rest = Rest(session, server.url)
+        own_etcd.stop(kill=True)
+        code, status = await rest.get(f"{MAPS}/x")
+        assert (code, status["reason"]) == (503, "ServiceUnavailable")
+        assert (await rest.get("/livez"))[0] == 200
+        assert (await rest.get("/readyz"))[0] == 500
