@@ -1,8 +1,8 @@
-# The memory table: the newest revisions, sorted by key and in revision order, until a flush has them.
+# The memory table: the newest revisions, by key and by revision, until a flush has them.
 #
-# One skip list of keys; each key has its versions newest first; all versions are chained in the order
-# they were made. Nothing is ever changed but by adding, so a frozen table may be read by two threads.
-# All memory comes from an arena that the table frees as a whole.
+# One skip list of keys; each key has its versions newest first; `order` has all versions as they
+# were made. Nothing is ever changed but by adding, so the flusher may read a frozen table's levels
+# and records while the loop seeks in it. All memory comes from an arena, freed as a whole.
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -43,6 +43,10 @@ cdef class MemTable:
     cdef Chunk *chunks
     cdef KeyNode *head
     cdef int height               # of the tallest tower
+    # The path of the latest `seek`, for the `add` that mostly follows it. The loop's alone.
+    # Invariant if valid: left[i] is before the key sought, left[i].next[i] is not.
+    cdef KeyNode *left[HEIGHT_MAX]
+    cdef bint left_valid
     cdef uint64_t random_state    # for tower heights only: their layout is not part of the state
     cdef Record *lease_buckets[LEASE_BUCKETS]
     cdef Record **order           # every record, oldest first; malloc'ed
@@ -64,6 +68,7 @@ cdef class MemTable:
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
         int64_t main, uint32_t sub, int64_t lease,
     ) except NULL
+    cdef bint path_fits(self, const uint8_t *key, size_t size) noexcept nogil
     cdef KeyNode *add_node(self, const uint8_t *key, size_t size) except NULL
     # The newest version at or below `revision` in this table, or NULL.
     cdef Record *version_at(self, KeyNode *node, int64_t revision) noexcept nogil

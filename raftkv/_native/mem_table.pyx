@@ -89,25 +89,33 @@ cdef class MemTable:
                 if next == NULL or compare_keys(next.key, next.key_size, key, size) >= 0:
                     break
                 node = next
+            self.left[level] = node
+        self.left_valid = True
         return node.next[0]
+
+    cdef bint path_fits(self, const uint8_t *key, size_t size) noexcept nogil:
+        """Tell whether the latest path leads to this key's place.
+
+        No key lies between left[0] and the one after it, so if the key belongs there on the lowest
+        level, it does on all: every left[i].next[i] is at or after left[0].next[0].
+        """
+        cdef KeyNode *before = self.left[0]
+        cdef KeyNode *after
+        if not self.left_valid:
+            return False
+        if before != self.head and compare_keys(before.key, before.key_size, key, size) >= 0:
+            return False
+        after = before.next[0]
+        return after == NULL or compare_keys(after.key, after.key_size, key, size) >= 0
 
     cdef KeyNode *add_node(self, const uint8_t *key, size_t size) except NULL:
         """Return the node of the key, adding one without versions where there is none."""
-        cdef KeyNode *left[HEIGHT_MAX]
-        cdef KeyNode *node = self.head
-        cdef KeyNode *next = NULL
+        cdef KeyNode *node
         cdef size_t tower
         cdef int level, height
-        for level in range(HEIGHT_MAX - 1, -1, -1):
-            while level < self.height:
-                next = node.next[level]
-                if next == NULL or compare_keys(next.key, next.key_size, key, size) >= 0:
-                    break
-                node = next
-            left[level] = node
-        next = node.next[0]
-        if next != NULL and compare_keys(next.key, next.key_size, key, size) == 0:
-            return next
+        node = self.left[0].next[0] if self.path_fits(key, size) else self.seek(key, size)
+        if node != NULL and compare_keys(node.key, node.key_size, key, size) == 0:
+            return node
         height = self.tower_height()
         tower = sizeof(KeyNode) - (HEIGHT_MAX - height) * sizeof(KeyNode *)
         node = <KeyNode *>self.allocate(tower + size)
@@ -117,10 +125,13 @@ cdef class MemTable:
         node.height = height
         memcpy(<uint8_t *>node + tower, key, size)
         for level in range(height):
-            node.next[level] = left[level].next[level]
-            left[level].next[level] = node
+            if level >= self.height:
+                self.left[level] = self.head
+            node.next[level] = self.left[level].next[level]
+            self.left[level].next[level] = node
         if height > self.height:
             self.height = height
+        self.left_valid = False
         self.keys += 1
         return node
 

@@ -1,4 +1,4 @@
-"""Range evaluation: see `mvcc_range.pxd`. Semantics are etcd's (`server/etcdserver/txn/range.go`)."""
+"""Range evaluation: see `mvcc_range.pxd`. Semantics: etcd `server/etcdserver/txn/range.go`."""
 
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdlib cimport free, qsort, realloc

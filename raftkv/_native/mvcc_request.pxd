@@ -1,7 +1,7 @@
-# The KV requests of etcd v3 as C structs, parsed from their bytes, and the checks that need no state.
+# The KV requests of etcd v3 as C structs, parsed from their bytes, and checks that need no state.
 #
-# Spans point into the caller's bytes: they live as long as those. Every function returns 0 or one of
-# the error codes below, which are the numbers of raftkv.errors.ErrorCode (compared at import).
+# Spans point into the caller's bytes and live as long as those. Functions that return an int give
+# 0 or an error code below: the numbers of raftkv.errors.ErrorCode, compared at import.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from raftkv._native.wire cimport Field, Span

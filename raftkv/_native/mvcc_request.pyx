@@ -315,7 +315,7 @@ cdef int add_nested(Writes writes, Span txn) except -1:
 
 
 cdef int collect_writes(Span txn, uint32_t branch, Writes writes) except -1:
-    """Gather one branch: its deletes, then nested transactions, then its own puts (etcd's order)."""
+    """Gather one branch: its deletes, then nested ones, then its own puts (etcd's order)."""
     cdef Span rest
     cdef Field field
     cdef Op op

@@ -26,7 +26,7 @@ cdef struct KeyVersion:
     const uint8_t *value
     size_t value_size
 
-cdef struct MergeCursor:          # ascending keys of a range, with the version of each at `revision`
+cdef struct MergeCursor:          # ascending keys of a range, each as it was at `revision`
     KeyNode *active
     KeyNode *frozen
     IndexCursor tree

@@ -1,12 +1,12 @@
 # The state on disk: five LMDB trees, read by the loop's thread through one snapshot.
 #
 # index       key -> IndexRow (40 bytes), tombstones included until compaction. A key longer than
-#             INDEX_KEY_BYTES lives in a bucket: first INDEX_KEY_BYTES bytes, NUL -> every longer key
-#             with that beginning, sorted, each as u32 size, IndexRow, key. LMDB limits its keys to 511
-#             bytes, etcd does not; a bucket sorts exactly where its keys do.
+#             INDEX_KEY_BYTES lives in a bucket: its first INDEX_KEY_BYTES bytes, NUL -> every
+#             longer key with that beginning, sorted, each as u32 size, IndexRow, key. LMDB limits
+#             keys to 511 bytes, etcd does not; a bucket sorts exactly where its keys do.
 # history     main u64 BE, sub u32 BE -> HistoryHeader, key, value
 # leases      id u64 BE -> TTL in seconds, i64
-# lease_keys  id u64 BE, main u64 BE, sub u32 BE -> empty: the live version that holds the lease
+# lease_keys  id u64 BE, main u64 BE, sub u32 BE -> empty: a live version that holds the lease
 # meta        format, identity, applied, revision, compaction, and records under "r/"
 #
 # Integers in values are little-endian, as the machine has them.

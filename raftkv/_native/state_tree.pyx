@@ -143,7 +143,8 @@ cdef class StateTree:
 
     cdef int lock(self) except -1:
         """Take the directory for this store alone: LMDB itself would let a second one in."""
-        self.lock_file = os.open(os.path.join(self.path, "owner.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        path = os.path.join(self.path, "owner.lock")
+        self.lock_file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as busy:

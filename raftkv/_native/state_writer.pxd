@@ -1,4 +1,4 @@
-# Writing the state tree: a whole memory table in one sorted transaction, and compaction in small ones.
+# Writing the state tree: a memory table in one sorted transaction, and compaction in small ones.
 #
 # Both run without the GIL on the flusher's thread; both return an LMDB status (0: committed), and
 # leave the tree as it was when they fail.

@@ -1,7 +1,7 @@
 # Protobuf on C memory: reading fields from a span, writing fields to a growing buffer.
 #
-# Reading never allocates and never leaves the span. A tag is the field number << 3 | wire type, so a
-# known number under a wrong wire type compares unequal to every tag we look for and is skipped.
+# Reading never allocates and never leaves the span. A tag is the field number << 3 | wire type: a
+# known number under a wrong wire type is unequal to every tag we look for, and so is skipped.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
