@@ -1,8 +1,8 @@
 """Kubernetes' protobuf bodies made JSON objects.
 
 A body is the four bytes `k8s` NUL and a `runtime.Unknown`, whose `raw` is the object's message.
-Go's encoder always sends fields that are not pointers, so an empty one means nothing and is dropped;
-`(nullable)` fields in `proto/kubernetes` are pointers, whose empty values are kept.
+Go's encoder always sends fields that are not pointers, so an empty one means nothing and is
+dropped; `(nullable)` fields in `proto/kubernetes` are pointers, whose empty values are kept.
 """
 
 from __future__ import annotations
