@@ -1,7 +1,8 @@
 """A cluster of Raft nodes in one thread: simulated clock, network and disk, one seed, one run.
 
-Time is a number of milliseconds that jumps from event to event. After every event the safety properties
-are checked. The disk loses what was not synced; a sync under way at a crash is there or not, never half.
+Time is a number of milliseconds that jumps from event to event. After every event the safety
+properties are checked. The disk loses what was not synced; a sync under way at a crash is there or
+not, never half.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Faults:
     transfer_every_ms: int = 5000
     flush_every_ms: int = 700
     """Mean time between flushes of a state machine; what is applied after one is applied again."""
+    pre_vote: bool = True
 
 
 CALM = Faults(
@@ -56,6 +58,17 @@ CALM = Faults(
 
 QUIET = replace(CALM, propose_every_ms=0, read_every_ms=0)
 """CALM, and nobody asks for anything."""
+
+HARSH = Faults(
+    loss=0.1,
+    sync_ms_max=400,
+    crash_every_ms=500,
+    down_ms_max=300,
+    partition_every_ms=1500,
+    partition_ms_max=1500,
+    pre_vote=False,
+)
+"""Leaders come and go too fast for much work; elections collide, syncs are slow."""
 
 
 @dataclass(slots=True)
@@ -160,6 +173,7 @@ class SimulatedCluster:
         config = RaftConfig(
             id=member.id,
             voters=frozenset(self.members),
+            pre_vote=self.faults.pre_vote,
             entries_per_append_max=8,
             inflight_appends_max=8,
             append_bytes_max=512,

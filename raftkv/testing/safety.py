@@ -1,7 +1,8 @@
 """The five safety properties of Raft (Figure 3), checked by name while a cluster runs.
 
-The checker is told what each member's log, commit index and role are after every event, and keeps what the
-properties speak of: who led which term, which entries exist, what is committed, what was applied.
+The checker is told what each member's log, commit index and role are after every event, and keeps
+what the properties speak of: who led which term, which entries exist, what is committed, what was
+applied.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class SafetyChecker:
     def _check_log_matching(
         self, node: RaftNode, seen: _Seen, log: list[Entry], first: int
     ) -> None:
-        """Same index and term imply the same data and the same term before; the rest is induction."""
+        """Same index and term: same data, and same term before; the rest is induction."""
         old = seen.log[first - seen.first_index :] if seen.log else []
         previous = node._state.log.term(first - 1)
         for position, entry in enumerate(log):

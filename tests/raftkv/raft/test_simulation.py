@@ -225,7 +225,7 @@ SEEDS_MAX = 60
 def test_the_checkers_catch(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checker that cannot fail proves nothing: each planted bug is a violation of some promise."""
+    """A checker that cannot fail proves nothing: each planted bug breaks some promise."""
     plant(monkeypatch)
     for seed in range(SEEDS_MAX):
         try:

@@ -1,0 +1,64 @@
+"""The writer thread, on a real log and on one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from raftkv._native.log_store import LogStore
+from raftkv.raft.messages import Entry, EntryKind, HardState
+from raftkv.raft.ready import PersistWork
+from raftkv.storage.log_writer import LogWriter
+
+
+def work(index: int) -> PersistWork:
+    return PersistWork(HardState(1, 0, index), (Entry(1, index, EntryKind.NORMAL, b"data"),))
+
+
+async def test_works_are_done_in_order_and_called_back_on_the_loop(tmp_path: Path) -> None:
+    store = LogStore(str(tmp_path))
+    failed: list[Exception] = []
+    writer = LogWriter(store, asyncio.get_running_loop(), failed.append)
+    done: list[tuple[str, int]] = []
+    finished = asyncio.Event()
+    for index in (1, 2, 3):
+        writer.submit(work(index), lambda index=index: done.append(("synced", index)))  # type: ignore[misc]
+    writer.truncate_prefix(2, finished.set)
+    async with asyncio.timeout(10):
+        await finished.wait()
+    writer.close()
+    writer.close()
+    assert done == [("synced", 1), ("synced", 2), ("synced", 3)]
+    assert (store.first_index, store.last_index) == (3, 3)
+    assert len(writer.sync_durations_s) == 3
+    assert failed == []
+    with pytest.raises(RuntimeError):
+        writer.submit(work(4), lambda: None)
+    store.close()
+
+
+async def test_the_first_error_is_fatal_and_ends_all_writing() -> None:
+    written: list[int] = []
+
+    class FailingLog:
+        def append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
+            if len(written) == 1:
+                raise OSError(5, "the disk broke")
+            written.append(entries[0].index)
+
+        def truncate_prefix(self, index: int) -> None:
+            raise AssertionError
+
+    failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    writer = LogWriter(FailingLog(), asyncio.get_running_loop(), failed.set_result)
+    called: list[int] = []
+    for index in (1, 2, 3):
+        writer.submit(work(index), lambda index=index: called.append(index))  # type: ignore[misc]
+    async with asyncio.timeout(10):
+        error = await failed
+    writer.close()
+    await asyncio.sleep(0)
+    assert isinstance(error, OSError)
+    assert (written, called) == ([1], [1])
