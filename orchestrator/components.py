@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
@@ -60,6 +59,8 @@ def add_component_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParse
 
     proxy = verbs.add_parser("proxy", help="the service proxy by itself")
     add_kubeconfig(proxy)
+    proxy.add_argument("--data-dir", type=Path, required=True)
+    proxy.add_argument("--cluster-cidr", default="10.244.0.0/16", help="pods' addresses")
     proxy.add_argument("--node-name", default=socket.gethostname().lower())
     proxy.add_argument(
         "--mode",
@@ -158,7 +159,7 @@ def run_controller_manager(options: argparse.Namespace) -> int:
 
 def run_kubelet(options: argparse.Namespace) -> int:
     from orchestrator.client.rest_client import RestClient
-    from orchestrator.cluster.nodes import start_runtime
+    from orchestrator.cluster.nodes import HOLLOW_CAPACITY, start_runtime
     from orchestrator.kubelet.config import KubeletConfig, ServingConfig
     from orchestrator.kubelet.kubelet import Kubelet
 
@@ -176,6 +177,7 @@ def run_kubelet(options: argparse.Namespace) -> int:
         data_dir=data_dir / "kubelet",
         node_ip=options.node_ip,
         serving=serving,
+        capacity=HOLLOW_CAPACITY if options.runtime == "hollow" else {},
     )
 
     async def work() -> None:
@@ -190,11 +192,16 @@ def run_kubelet(options: argparse.Namespace) -> int:
 
 def run_proxy(options: argparse.Namespace) -> int:
     from orchestrator.client.rest_client import RestClient
-    from orchestrator.cluster.nodes import run_service_proxy
+    from orchestrator.cluster.nodes import make_service_proxy
+
+    directory = options.data_dir.absolute()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def work() -> None:
         async with RestClient(client_config(options, "proxy")) as client:
-            with contextlib.suppress(asyncio.CancelledError):
-                await run_service_proxy(client, options.node_name, options.mode)
+            proxy = make_service_proxy(
+                client, options.mode, options.node_name, options.cluster_cidr, directory
+            )
+            await proxy.run()
 
     return run_until_signal(work())

@@ -13,10 +13,16 @@ from orchestrator.cluster.images import archives
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.kubelet.config import KubeletConfig, ServingConfig
 from orchestrator.kubelet.kubelet import Kubelet
+from orchestrator.proxy.nft_proxy import NftProxy, bridged_packets_bypass_netfilter
+from orchestrator.proxy.nft_rules import NodeNetwork
+from orchestrator.proxy.userspace import UserspaceProxy
 from orchestrator.runtime.protocol import Runtime
 
 NODE_ADDRESS = "127.0.0.1"
 """Kubelets listen on loopback only: the API server that asks them is on this machine."""
+
+PROXY_MODES = {"containerd": "nftables", "process": "userspace"}
+"""Hollow pods serve nothing, so nothing leads to them."""
 
 HOLLOW_CAPACITY = {"cpu": "32", "memory": "64Gi", "pods": "110"}
 
@@ -28,7 +34,7 @@ class NodeSet:
         self.settings = settings
         self.access = access
         self.kubelets: list[Kubelet] = []
-        self._client: RestClient | None = None
+        self._proxy: NftProxy | UserspaceProxy | None = None
         self._work: list[tuple[str, Coroutine[None, None, None]]] = []
 
     async def start_runtime(self, stack: AsyncExitStack) -> None:
@@ -39,12 +45,20 @@ class NodeSet:
         settings = self.settings
         # One client for all nodes of this process: its certificate is the first node's.
         pair = self.access.pki.kubelet(self.node_name(1))
-        self._client = RestClient(self.access.client_config(pair, "kubelet"))
-        stack.push_async_callback(self._client.close)
+        client = RestClient(self.access.client_config(pair, "kubelet"))
+        stack.push_async_callback(client.close)
         for number in range(1, settings.nodes + 1):
             runtime = await start_runtime(stack, settings.runtime, settings.data_dir)
-            self.kubelets.append(Kubelet(self._config(number), self._client, runtime))
+            self.kubelets.append(Kubelet(self._config(number), client, runtime))
         self._work = [(f"kubelet {k.config.node_name}", k.run()) for k in self.kubelets]
+        mode = PROXY_MODES.get(settings.runtime)
+        if mode is not None:
+            proxy = RestClient(self.access.client_config(self.access.pki.proxy(), "proxy"))
+            stack.push_async_callback(proxy.close)
+            self._proxy = make_service_proxy(
+                proxy, mode, self.node_name(1), settings.cluster_cidr, settings.data_dir
+            )
+            self._work.append(("proxy", self._proxy.run()))
 
     def components(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Give (name, work) of every component to run until the cluster stops."""
@@ -53,6 +67,8 @@ class NodeSet:
     async def wait_ready(self) -> None:
         for kubelet in self.kubelets:
             await kubelet.ready.wait()
+        if self._proxy is not None:
+            await self._proxy.synced.wait()
 
     def node_name(self, number: int) -> str:
         return f"hollow-{number}" if self.settings.runtime == "hollow" else f"node-{number}"
@@ -109,4 +125,27 @@ async def start_containerd(stack: AsyncExitStack, directory: Path) -> Runtime:
 
 
 async def start_process_runtime(stack: AsyncExitStack, directory: Path) -> Runtime:
-    raise NotImplementedError
+    """Unpack the images; every container is ended when the stack unwinds."""
+    from orchestrator.images.image_store import ImageStore
+    from orchestrator.runtime.process import ProcessRuntime
+
+    images = ImageStore(directory / "image-store")
+    for archive in await asyncio.to_thread(archives, directory):
+        images.load_archive(archive)
+    runtime = ProcessRuntime(directory / "process", images)
+    stack.push_async_callback(runtime.close)
+    return runtime
+
+
+def make_service_proxy(
+    client: RestClient, mode: str, node_name: str, cluster_cidr: str, directory: Path
+) -> NftProxy | UserspaceProxy:
+    """Give the Services' proxy of one node: `nftables` (root) or `userspace`."""
+    if mode == "userspace":
+        return UserspaceProxy(client)
+    network = NodeNetwork(
+        cluster_cidr=cluster_cidr,
+        node_name=node_name,
+        masquerade_bridged=bridged_packets_bypass_netfilter(),
+    )
+    return NftProxy(client, network, directory / "proxy-ip-forward")

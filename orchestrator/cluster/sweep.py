@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from contextlib import suppress
 
 from orchestrator.cluster.settings import ClusterSettings
+from orchestrator.proxy.nft_loader import NftError, load
+from orchestrator.proxy.nft_rules import TABLE_DEFAULT
+from orchestrator.proxy.nft_ruleset import delete_table
 from orchestrator.runtime.containerd_daemon import ContainerdDaemon
 
 
@@ -16,3 +21,5 @@ def sweep(settings: ClusterSettings) -> None:
     if os.geteuid() != 0:
         return
     ContainerdDaemon(settings.data_dir / "containerd").clear()
+    with suppress(NftError):
+        asyncio.run(load(delete_table(TABLE_DEFAULT)))

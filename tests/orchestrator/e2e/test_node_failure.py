@@ -24,8 +24,10 @@ spec:
     metadata: {labels: {app: spread}}
     spec:
       tolerations:
-      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
-      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
+      - key: node.kubernetes.io/unreachable
+        operator: Exists
+        effect: NoExecute
+        tolerationSeconds: 2
       containers:
       - {name: web, image: "localhost/hello:1"}
 """
