@@ -112,7 +112,7 @@ _MEMBER = (
     _used("heartbeat-interval", 100, "milliseconds between the leader's heartbeats"),
     _used("election-timeout", 1000, "milliseconds without a leader before an election"),
     _used("snapshot-count", 10000, "entries kept in the log behind the last flushed state"),
-    _used("quota-backend-bytes", 0, "bytes in use that raise NOSPACE; 0 means no quota"),
+    _used("quota-backend-bytes", 0, "bytes in use beyond which writes are refused; 0: no quota"),
     _used("max-txn-ops", 128, "operations allowed in one transaction"),
     _used("max-request-bytes", 1536 * 1024, "largest request accepted, in bytes"),
     _used("max-concurrent-streams", 4294967295, "streams a client may open on one connection"),

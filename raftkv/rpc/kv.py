@@ -15,6 +15,9 @@ __all__ = ["KvService"]
 SERIALIZABLE_SET = b"\x38\x01"
 """RangeRequest.serializable = true on the wire; in any other place only by chance."""
 
+GROWING = frozenset({CommandKind.PUT, CommandKind.TXN})
+"""What is refused at the quota; deletion and compaction, which make room, are not."""
+
 
 class KvService:
     """Checks requests, proposes writes, serves reads from the member's store."""
@@ -87,6 +90,8 @@ class KvService:
     def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
         if len(message) > self._bytes_max:
             code = ErrorCode.REQUEST_TOO_LARGE
+        elif not code and self._member.is_out_of_space and kind in GROWING:
+            code = ErrorCode.NO_SPACE
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
         else:

@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 PUBLISH_INTERVAL_S = 1.0
 """How often a member that is not yet published proposes its record again."""
 
+MEASURE_INTERVAL_S = 1.0
+"""How often the state's size is compared with the quota."""
+
 
 class Writer(Protocol):
     """What the member needs of the log writer."""
@@ -121,6 +124,8 @@ class Member:
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
         self._compaction = AutoCompaction(config.compaction, loop.time())
+        self._out_of_space = False
+        self._next_measure = 0.0
         self._physical: list[tuple[int, Waiter, bytes]] = []
         """Compactions that are applied and wait for the disk: revision, waiter, answer."""
         self._leader_waiters: list[asyncio.Future[None]] = []
@@ -196,6 +201,11 @@ class Member:
             revision=self.store.revision if revision is None else revision,
             raft_term=self.node.term,
         )
+
+    @property
+    def is_out_of_space(self) -> bool:
+        """Whether the state has reached its quota, as of the last second: no more is taken in."""
+        return self._out_of_space
 
     @property
     def is_leader(self) -> bool:
@@ -432,6 +442,9 @@ class Member:
             self._writer.truncate_prefix(drop)
         behind = store.applied_index - store.flushed_index
         store.maybe_flush(behind >= max(1, self.config.snapshot_count // 2))
+        if self.config.quota_bytes and now >= self._next_measure:
+            self._next_measure = now + MEASURE_INTERVAL_S
+            self._out_of_space = store.db_size()[1] >= self.config.quota_bytes
         revision = self._compaction.due(now, store.revision)
         if revision and self.is_leader:
             log.info("compacting by schedule", extra={"revision": revision})
