@@ -210,7 +210,9 @@ class RestClient:
             "timeoutSeconds": None if timeout_s is None else str(timeout_s),
         }
         path = resource.path(namespace)
-        async for line in self.stream_lines("GET", path, query):
+        # A connection whose other end vanished says nothing: give up on it some time.
+        total_s = None if timeout_s is None else timeout_s + REQUEST_TIMEOUT_S
+        async for line in self.stream_lines("GET", path, query, total_s):
             decoded = orjson.loads(line)
             if decoded["type"] == "ERROR":
                 raise StatusError.from_status(decoded["object"])
@@ -252,14 +254,19 @@ class RestClient:
             attempt += 1
             await asyncio.sleep(retry_after_s)
 
-    async def stream_lines(self, method: str, path: str, query: Query) -> AsyncIterator[bytes]:
-        """Yield the lines of an answer as they come, without their line ends."""
+    async def stream_lines(
+        self, method: str, path: str, query: Query, total_s: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield the lines of an answer as they come, without their line ends.
+
+        `total_s` bounds the whole stream; without it, it lasts as long as the server likes.
+        """
         try:
             async with self._open_session().request(
                 method,
                 self.config.server + path,
                 params=_present(query),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=total_s, sock_connect=REQUEST_TIMEOUT_S),
             ) as response:
                 if response.status >= 400:
                     raise _error_from(await response.read(), response.status)

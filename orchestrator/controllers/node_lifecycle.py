@@ -53,8 +53,17 @@ class NodeLifecycleController:
             group.create_task(self._monitor())
 
     async def _monitor(self) -> None:
-        """A lease is renewed without its node changing, and silence changes nothing at all."""
+        """A lease is renewed without its node changing, and silence changes nothing at all.
+
+        Where this loop itself was stopped for long (a suspended machine, a paused process), it was
+        we who were silent: all nodes then have a whole grace period to be heard from again.
+        """
+        last = self._context.clock()
         while True:
+            now = self._context.clock()
+            if (now - last).total_seconds() > self._grace_period_s / 2:
+                self._heartbeats.clear()
+            last = now
             for key in self._nodes.store.object_keys():
                 self._queue.add(key)
             await asyncio.sleep(self._monitor_period_s)
