@@ -23,8 +23,9 @@ async def apply_object(
 
     StatusError 400 without fieldManager, 409 where other managers own fields with other values.
     """
-    from orchestrator.api.patch import server_side_apply
+    from orchestrator.api.patch.server_side_apply import apply
 
+    context.applying = True
     resource, manager = context.resource, query.get("fieldManager", "")
     if not manager:
         text = "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required "
@@ -43,7 +44,7 @@ async def apply_object(
         applied["metadata"].setdefault("name", context.name)
 
     def merge(live: JsonObject | None) -> JsonObject:
-        merged = server_side_apply.apply(
+        merged = apply(
             resource,
             live,
             copy_json(applied),

@@ -23,6 +23,7 @@ from orchestrator.apiserver.openapi import OpenApi
 from orchestrator.apiserver.request_info import RequestInfo, parse_request
 from orchestrator.apiserver.resource_handler import ResourceHandler
 from orchestrator.apiserver.responses import json_response, not_found_page, status_response
+from orchestrator.apiserver.storage import Undecodable
 from raftkv.client import ClientError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class Front:
             return status_response(error)
         except ClientError as error:
             return status_response(_store_failure(error, info))
+        except Undecodable as error:
+            return status_response(errors.internal(str(error)))
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:

@@ -32,6 +32,8 @@ class RequestContext:
     field_manager: str = ""
     field_validation: FieldValidation = "Warn"
     force: bool = False
+    applying: bool = False
+    """Whether this is server-side apply, which keeps `managedFields` itself."""
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -19,6 +19,7 @@ from orchestrator.api.object_meta import (
     keep_system_metadata,
     resource_version_required,
 )
+from orchestrator.api.patch.managed_fields import track_update
 from orchestrator.api.resource import Resource
 from orchestrator.apiserver.deletion import check_preconditions, plan_deletion, removable
 from orchestrator.apiserver.request_context import DeleteOptions, RequestContext
@@ -219,11 +220,24 @@ class ResourceStore:
         strategy.default(obj)
         await self._admission.admit_create(context, obj)
         strategy.prepare_for_create(obj)
+        self._track(context, None, obj)
         faults = strategy.validate(obj)
         if faults:
             raise errors.invalid(self.resource, obj["metadata"].get("name", ""), faults)
         for text in strategy.warnings(obj):
             context.warn(text)
+
+    def _track(self, context: RequestContext, old: JsonObject | None, new: JsonObject) -> None:
+        """Record whose the written fields are; server-side apply has done so itself."""
+        if not context.applying:
+            track_update(
+                self.resource,
+                old,
+                new,
+                manager=context.field_manager,
+                now=context.now,
+                subresource=context.info.subresource,
+            )
 
     async def _put_new(self, context: RequestContext, key: bytes, obj: JsonObject) -> Stored:
         for _ in range(CLAIM_ATTEMPTS_MAX):
@@ -299,9 +313,11 @@ class ResourceStore:
         strategy.default(new)
         if context.info.subresource == "status":
             strategy.prepare_status_update(new, old)
+            self._track(context, old, new)
             faults = strategy.validate_status_update(new, old)
         else:
             strategy.prepare_for_update(new, old)
+            self._track(context, old, new)
             faults = strategy.validate_update(new, old)
         if faults:
             raise errors.invalid(resource, name, faults)

@@ -10,6 +10,7 @@ import time
 
 from aiohttp import web
 
+from orchestrator.api.errors import StatusError
 from orchestrator.api.resource import Registry
 from orchestrator.api.resources import BUILT_IN, EVENT, NAMESPACE, NODE, SERVICE
 from orchestrator.apiserver import health
@@ -202,13 +203,14 @@ class ApiServer:
                     port=self.port,
                 )
                 return
-            except ClientError as error:
+            except (ClientError, StatusError) as error:
+                if isinstance(error, StatusError) and error.code < 500:
+                    raise
                 log.warning("the store does not answer yet: %s", error)
-                await asyncio.sleep(BOOTSTRAP_RETRY_S)
+            await asyncio.sleep(BOOTSTRAP_RETRY_S)
 
     async def _request_progress(self) -> None:
         while True:
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             for store in self.stores.values():
-                if store.cache.watcher_count:
-                    await store.cache.request_progress()
+                await store.cache.request_progress()

@@ -34,6 +34,13 @@ class KeyMissing(Exception):
     """There is no object at the key."""
 
 
+class Undecodable(Exception):
+    """A value under our root is not an object that we wrote, so it is not ours to guess at."""
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(f"the value of key {key.decode(errors='replace')} is not a JSON object")
+
+
 class Contention(Exception):
     """Other writers were quicker UPDATE_ATTEMPTS_MAX times."""
 
@@ -135,9 +142,12 @@ class Storage:
         self._from_storage = from_storage
 
     def decode(self, pair: kv_pb2.KeyValue) -> Stored:
-        """Turn a key-value pair into the object, its resource version the mod revision."""
-        loaded = self._from_storage(orjson.loads(pair.value))
-        loaded["metadata"]["resourceVersion"] = str(pair.mod_revision)
+        """Turn a pair into the object, its resource version the mod revision; Undecodable."""
+        try:
+            loaded = self._from_storage(orjson.loads(pair.value))
+            loaded["metadata"]["resourceVersion"] = str(pair.mod_revision)
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise Undecodable(pair.key) from error
         return Stored(pair.key, loaded, pair.mod_revision)
 
     async def current_revision(self) -> int:

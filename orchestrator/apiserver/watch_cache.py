@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TypeAlias
 
-from orchestrator.apiserver.storage import Storage, Stored, with_revision
+from orchestrator.api import errors
+from orchestrator.apiserver.storage import Storage, Stored, Undecodable, with_revision
 from raftkv.client import ClientError, CompactedError, Watch, prefix_range_end
 from raftkv.pb.etcd import kv_pb2
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 RETRY_WAIT_S = 0.2
 RETRY_WAIT_S_MAX = 5.0
 LIST_PAGE_ITEMS = 10_000
+READY_WAIT_S = 10.0
 
 
 class Expired(Exception):
@@ -162,11 +164,19 @@ class WatchCache:
         self._watch: Watch | None = None
 
     async def ensure_started(self) -> None:
-        """Start on first use, and wait until the state has been listed."""
+        """Start on first use, and wait until the state has been listed.
+
+        StatusError 503 when the store does not let it be for READY_WAIT_S.
+        """
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"watch-cache {self.prefix!r}")
         if not self._ready.is_set():
-            await self._ready.wait()
+            try:
+                async with asyncio.timeout(READY_WAIT_S):
+                    await self._ready.wait()
+            except TimeoutError:
+                text = f"the objects under {self.prefix.decode()} could not be listed yet"
+                raise errors.service_unavailable(text) from None
 
     async def stop(self) -> None:
         for watcher in tuple(self._watchers):
@@ -220,18 +230,30 @@ class WatchCache:
         self._watchers.pop(watcher, None)
 
     async def _run(self) -> None:
+        """List, then follow, for ever.
+
+        A store's watch that has to resume does so after the last event that it delivered. When
+        that is compacted, progress may have told us of a later revision that is not.
+        """
         wait_s = RETRY_WAIT_S
+        listed = False
         while True:
+            started_at = self.revision
             try:
-                await self._relist()
+                if not listed:
+                    await self._relist()
+                    listed, started_at = True, self.revision
                 wait_s = RETRY_WAIT_S
                 await self._follow()
             except CompactedError:
-                log.warning("watch fell behind compaction, listing again", extra=self._fields)
-            except ClientError as error:
-                log.warning("store unavailable: %s", error, extra=self._fields)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, RETRY_WAIT_S_MAX)
+                listed = self.revision > started_at
+                if not listed:
+                    log.warning("watch fell behind compaction, listing again", extra=self._fields)
+                continue
+            except (ClientError, Undecodable) as error:
+                log.warning("cannot follow the store: %s", error, extra=self._fields)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, RETRY_WAIT_S_MAX)
 
     @property
     def _fields(self) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,21 +13,28 @@ import pytest
 from orchestrator.apiserver.storage import RevisionClock, Storage
 from orchestrator.apiserver.watch_cache import Expired, WatchCache, Watcher
 from raftkv.client import Client
-from tests.orchestrator.apiserver.conftest import eventually
+from tests.orchestrator.apiserver.conftest import Etcd, eventually
 
 _roots = itertools.count()
 WINDOW = 8
 
 
+@asynccontextmanager
+async def running_cache(client: Client) -> AsyncIterator[WatchCache]:
+    storage = Storage(client, RevisionClock())
+    prefix = b"/cache-test/%d/" % next(_roots)
+    cache = WatchCache(storage, prefix, window_max=WINDOW, queue_max=100)
+    await cache.ensure_started()
+    try:
+        yield cache
+    finally:
+        await cache.stop()
+
+
 @pytest.fixture
 async def cache(etcd: str) -> AsyncIterator[WatchCache]:
-    async with Client([etcd]) as client:
-        storage = Storage(client, RevisionClock())
-        prefix = b"/cache-test/%d/" % next(_roots)
-        cache = WatchCache(storage, prefix, window_max=WINDOW, queue_max=100)
-        await cache.ensure_started()
+    async with Client([etcd]) as client, running_cache(client) as cache:
         yield cache
-        await cache.stop()
 
 
 def storage_of(cache: WatchCache) -> Storage:
@@ -100,6 +109,28 @@ async def test_a_listing_again_ends_watchers_and_refreshes(cache: WatchCache) ->
     assert len(cache.snapshot(cache.prefix)) == 1
     with pytest.raises(Expired):
         watch(cache, revision - 1)
+
+
+@pytest.mark.slow
+async def test_compaction_costs_the_watchers_of_a_quiet_kind_nothing(own_etcd: Etcd) -> None:
+    """The store's watch must resume below the compacted revision; progress knows a later one."""
+    async with Client([own_etcd.client]) as client, running_cache(client) as cache:
+        await put(cache, "o")
+        await eventually(lambda: cache.get(cache.prefix + b"o") is not None)
+        watcher = watch(cache, cache.revision)
+        writes = [await client.put(b"elsewhere", b"") for _ in range(3)]
+        elsewhere = writes[-1].header.revision
+
+        async def caught_up() -> bool:
+            await cache.request_progress()
+            return cache.revision >= elsewhere
+
+        await eventually(caught_up)
+        await client.compact(elsewhere)
+        own_etcd.stop(kill=True)
+        await asyncio.to_thread(own_etcd.start)
+        written = await put(cache, "p")
+        assert await collect(watcher, 1) == [written]
 
 
 async def test_stopping_ends_watchers(cache: WatchCache) -> None:
