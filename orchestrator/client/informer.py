@@ -1,6 +1,7 @@
 """A cache of one kind that others read and are told about: one watch, however many readers."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from orchestrator.client.object_key import key_of
 from orchestrator.client.reflector import Reflector
 from orchestrator.client.rest_client import RestClient, WatchEvent
 from orchestrator.client.store import IndexFunction, Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class EventHandler:
 class Informer:
     """Store, indexes, handlers and `synced` for one kind.
 
-    Handlers run before anything else can, after the store has the change; a handler that raises
-    ends the informer, and with it the task group that it runs in.
+    Handlers run before anything else can, after the store has the change. What a handler raises is
+    logged and goes no further: one malformed object must not stop the controllers of all others.
     """
 
     def __init__(
@@ -68,9 +71,8 @@ class Informer:
     def add_handler(self, handler: EventHandler) -> None:
         """Call this handler from now on, and at once with an add of everything in the store."""
         self._handlers.append(handler)
-        if handler.on_add is not None:
-            for obj in self.store.list():
-                handler.on_add(obj)
+        for obj in self.store.list():
+            self._call(handler.on_add, obj)
 
     async def wait_synced(self) -> None:
         """Wait for the first complete list."""
@@ -102,19 +104,25 @@ class Informer:
         old = self.store.put(obj)
         if old is None:
             for handler in self._handlers:
-                if handler.on_add is not None:
-                    handler.on_add(obj)
+                self._call(handler.on_add, obj)
         elif old["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
             for handler in self._handlers:
-                if handler.on_update is not None:
-                    handler.on_update(old, obj)
+                self._call(handler.on_update, old, obj)
 
     def _dispatch_delete(self, obj: JsonObject | None) -> None:
         if obj is None:
             return
         for handler in self._handlers:
-            if handler.on_delete is not None:
-                handler.on_delete(obj)
+            self._call(handler.on_delete, obj)
+
+    def _call(self, callback: Callable[..., None] | None, *objects: JsonObject) -> None:
+        if callback is None:
+            return
+        try:
+            callback(*objects)
+        except Exception:
+            key = key_of(objects[-1])
+            log.exception("handler failed: kind=%s key=%s", self.resource.kind, key)
 
 
 class InformerFactory:

@@ -80,13 +80,19 @@ class NodeLifecycleController:
         self._heartbeats[key.name] = heartbeat
         if is_silent(heartbeat, self._grace_period_s, now):
             node = await self._mark_unknown(node, now)
-        taints = plan_taints(node, now)
+        taints = plan_taints(node, now, self._any_alive(now))
         if taints is not None:
             node = {**node, "spec": {**(node.get("spec") or {}), "taints": taints}}
             await self._context.client.update(NODE, node)
         if not condition_is(node, "Ready"):
             await self._mark_pods_not_ready(key.name, now)
         return DONE
+
+    def _any_alive(self, now: datetime) -> bool:
+        return any(
+            not is_silent(heartbeat, self._grace_period_s, now)
+            for heartbeat in self._heartbeats.values()
+        )
 
     async def _mark_unknown(self, node: JsonObject, now: datetime) -> JsonObject:
         conditions = unknown_conditions(node, now)

@@ -84,14 +84,16 @@ def unknown_conditions(node: JsonObject, now: datetime) -> list[JsonObject] | No
     return conditions if changed else None
 
 
-def plan_taints(node: JsonObject, now: datetime) -> list[JsonObject] | None:
+def plan_taints(node: JsonObject, now: datetime, any_alive: bool = True) -> list[JsonObject] | None:
     """Return the taints that the node's conditions ask for; None if it has them.
 
-    Taints of others are kept, and so is the time at which one of ours was added.
+    Taints of others are kept, and so is the time at which one of ours was added. Where no node at
+    all is alive, a silent one is not tainted NoExecute: it is likelier that we are cut off, and
+    there is nowhere for its pods to go.
     """
     spec = node.get("spec") or {}
     current: Sequence[JsonObject] = spec.get("taints") or ()
-    wanted = _wanted_taints(node)
+    wanted = _wanted_taints(node, any_alive)
     kept = [taint for taint in current if _is_wanted(taint, wanted)]
     present = {(taint["key"], taint["effect"]) for taint in kept}
     missing = [
@@ -104,7 +106,7 @@ def plan_taints(node: JsonObject, now: datetime) -> list[JsonObject] | None:
     return [*kept, *missing]
 
 
-def _wanted_taints(node: JsonObject) -> list[tuple[str, str]]:
+def _wanted_taints(node: JsonObject, any_alive: bool) -> list[tuple[str, str]]:
     wanted = []
     if (node.get("spec") or {}).get("unschedulable"):
         wanted.append((UNSCHEDULABLE, "NoSchedule"))
@@ -113,7 +115,9 @@ def _wanted_taints(node: JsonObject) -> list[tuple[str, str]]:
     # A node that has just registered is tainted not-ready until its kubelet says otherwise.
     key = {"False": NOT_READY, "Unknown": NOT_READY if ready is None else UNREACHABLE}.get(status)
     if key is not None:
-        wanted += [(key, "NoSchedule"), (key, "NoExecute")]
+        wanted.append((key, "NoSchedule"))
+        if any_alive or key != UNREACHABLE:
+            wanted.append((key, "NoExecute"))
     for condition_type, key in _PRESSURE_TAINTS.items():
         condition = find_condition(node, condition_type)
         if condition is not None and condition["status"] == "True":

@@ -127,6 +127,25 @@ async def test_list_then_watch() -> None:
             informer.lister.get("default", "b")
 
 
+async def test_a_handler_that_raises_stops_nobody_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = ScriptedServer()
+    server.items = [config_map("a", 5), config_map("b", 6)]
+
+    def refuse(obj: JsonObject) -> None:
+        raise ValueError(obj["metadata"]["name"])
+
+    async with serving(server.handle) as client:
+        informer = Informer(client, CONFIG_MAP)
+        sightings = Sightings()
+        informer.add_handler(EventHandler(on_add=refuse))
+        informer.add_handler(sightings.handler)
+        informer.replace(server.items)
+    assert sightings.seen == ["+a", "+b"]
+    assert caplog.text.count("handler failed") == 2
+
+
 async def test_resumes_where_the_last_watch_ended_bookmarks_included() -> None:
     server = ScriptedServer()
     bookmark = {"metadata": {"resourceVersion": "40"}}

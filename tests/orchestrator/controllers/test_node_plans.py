@@ -73,6 +73,13 @@ def test_taints_follow_the_ready_condition(ready: str | None, key: str) -> None:
     assert plan_taints(node("True", taints=taints), NOW) == [foreign]
 
 
+def test_when_all_are_silent_nobody_is_evicted() -> None:
+    taints = plan_taints(node("Unknown"), NOW, any_alive=False)
+    assert [(t["key"], t["effect"]) for t in taints or ()] == [(UNREACHABLE, "NoSchedule")]
+    evicting = plan_taints(node("Unknown"), NOW)
+    assert plan_taints(node("Unknown", taints=evicting), NOW, any_alive=False) is not None
+
+
 def test_cordon_taints() -> None:
     taints = plan_taints(node(unschedulable=True), NOW)
     assert [t["key"] for t in taints or ()] == [UNSCHEDULABLE]
