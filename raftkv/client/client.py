@@ -88,9 +88,24 @@ class Client:
         return await self.range(request)
 
     async def put(
-        self, key: bytes, value: bytes, *, lease: int = 0, prev_kv: bool = False
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        lease: int = 0,
+        prev_kv: bool = False,
+        ignore_value: bool = False,
+        ignore_lease: bool = False,
     ) -> pb.PutResponse:
-        request = pb.PutRequest(key=key, value=value, lease=lease, prev_kv=prev_kv)
+        """Write a key; `ignore_value` and `ignore_lease` keep what an existing key has."""
+        request = pb.PutRequest(
+            key=key,
+            value=value,
+            lease=lease,
+            prev_kv=prev_kv,
+            ignore_value=ignore_value,
+            ignore_lease=ignore_lease,
+        )
         return await self._call("KV/Put", request, pb.PutResponse)
 
     async def delete(

@@ -1,0 +1,1 @@
+"""raftctl: the command line client, with etcdctl's verbs, flags and output."""

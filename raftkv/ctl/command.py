@@ -1,0 +1,120 @@
+"""What a verb of raftctl is, and what it is given to work with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from raftkv.client import Client, Credentials
+from raftkv.ctl.errors import CommandError, ExitCode
+from raftkv.ctl.flag_set import Flag, Flags, Line
+
+FORMATS = ("simple", "json", "fields", "table")
+
+NOT_YET = "is not supported yet"
+
+GLOBAL_FLAGS = (
+    Flag("endpoints", "127.0.0.1:2379", "members to talk to, separated by commas"),
+    Flag("write-out", "", "output format: simple, json, fields or table", "w"),
+    Flag("hex", False, "print byte strings as hex encoded strings"),
+    Flag("command-timeout", 5.0, "time for a short command to end, such as 500ms or 10s"),
+    Flag("dial-timeout", 2.0, "accepted for etcdctl's sake; --command-timeout bounds all"),
+    Flag("keepalive-time", 2.0, "accepted for etcdctl's sake"),
+    Flag("keepalive-timeout", 6.0, "accepted for etcdctl's sake"),
+    Flag("cacert", "", "file with the CA bundle to verify the servers' certificates with"),
+    Flag("cert", "", "file with the certificate that identifies this client"),
+    Flag("key", "", "file with that certificate's key"),
+    Flag("insecure-transport", True, "accepted for etcdctl's sake; the scheme decides"),
+    Flag("insecure-skip-tls-verify", False, "skip verification", refused=NOT_YET),
+    Flag("debug", False, "accepted for etcdctl's sake"),
+    Flag("user", "", "username[:password] for authentication", refused=NOT_YET),
+    Flag("password", "", "password for authentication", refused=NOT_YET),
+    Flag("auth-jwt-token", "", "JWT for authentication", refused=NOT_YET),
+    Flag("discovery-srv", "", "domain to look up endpoints in", "d", refused=NOT_YET),
+    Flag("discovery-srv-name", "", "service name of that look-up", refused=NOT_YET),
+    Flag("insecure-discovery", True, "accepted for etcdctl's sake"),
+    Flag("help", False, "describe the command", "h"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb: how it is called and what carries it out."""
+
+    path: tuple[str, ...]
+    """Such as ("lease", "grant")."""
+    usage: str
+    """The arguments, such as "<key> [range_end]"."""
+    summary: str
+    run: Callable[[Context, Line], Awaitable[None]]
+    description: str = ""
+    flags: tuple[Flag, ...] = ()
+
+
+@dataclass(slots=True)
+class Context:
+    """The settings of one invocation; opens the connection that the verb asks for."""
+
+    flags: Flags
+    is_terminal: bool = field(default_factory=sys.stdout.isatty)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        names = (name.strip() for name in self.flags.text("endpoints").split(","))
+        return tuple(name for name in names if name)
+
+    @property
+    def hex(self) -> bool:
+        return self.flags.switch("hex")
+
+    def format(self, table_on_terminal: bool = False) -> str:
+        """The output format: what -w says; else a table for people where the verb has one."""
+        asked = self.flags.text("write-out")
+        if asked == "protobuf":
+            raise CommandError(ExitCode.BAD_FEATURE, "protobuf is not supported as output yet")
+        if asked and asked not in FORMATS:
+            raise CommandError(
+                ExitCode.BAD_FEATURE,
+                "unsupported output format",
+                f"Choose of {', '.join(FORMATS)}.",
+            )
+        if not asked:
+            return "table" if table_on_terminal and self.is_terminal else "simple"
+        return asked
+
+    def client(self, endpoints: tuple[str, ...] | None = None) -> Client:
+        """Open a client; use it in `async with`."""
+        names = self.endpoints if endpoints is None else endpoints
+        if any(self.flags.text(name) for name in ("cacert", "cert", "key")):
+            names = tuple(name if "://" in name else f"https://{name}" for name in names)
+        try:
+            return Client(
+                names,
+                credentials=self._credentials(),
+                timeout_s=self.flags.seconds("command-timeout"),
+            )
+        except ValueError as error:
+            raise CommandError(ExitCode.BAD_ARGUMENTS, str(error)) from error
+
+    def _credentials(self) -> Credentials | None:
+        def content(flag: str) -> bytes | None:
+            path = self.flags.text(flag)
+            if not path:
+                return None
+            try:
+                with open(path, "rb") as file:
+                    return file.read()
+            except OSError as error:
+                raise CommandError(ExitCode.IO, f"--{flag}: {error}") from error
+
+        ca, certificate, key = content("cacert"), content("cert"), content("key")
+        if (certificate is None) != (key is None):
+            raise CommandError(ExitCode.BAD_ARGUMENTS, "--cert and --key go together")
+        if ca is None and certificate is None:
+            return None
+        if ca is None:
+            raise CommandError(
+                ExitCode.BAD_ARGUMENTS, "--cert needs --cacert, the CA that signed the servers'"
+            )
+        return Credentials(ca, certificate, key)
