@@ -169,6 +169,7 @@ def _merge_list(old: list[Any], new: list[Any], node: SchemaNode) -> list[Any]:
 def _remove(obj: JsonObject, paths: FieldSet, owned: FieldSet) -> None:
     """Remove fields that nobody owns any more; items of lists only where nobody owns in them."""
     kept = prefixes(owned)
-    for path in sorted(paths, key=len, reverse=True):
+    # An item goes before its fields, which name it.
+    for path in sorted(paths, key=len):
         if path not in kept:
             remove_path(obj, path, kept)
