@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,12 @@ class ControlPlane:
     def stop_node(self, name: str) -> None:
         self.kubelets[name][1].cancel()
 
+    async def restart_server(self) -> None:
+        """Stop the API server and start another on the same address and store."""
+        await self.server.stop()
+        self.server = ApiServer(replace(self.server.config, port=self.server.port))
+        await self.server.start()
+
     async def names(self, resource: Resource, namespace: str = "default") -> list[str]:
         found = await self.client.list(resource, namespace)
         return sorted(item["metadata"]["name"] for item in found.get("items") or ())
@@ -230,6 +236,7 @@ async def running(etcd: str, directory: Path) -> AsyncIterator[ControlPlane]:
     manager_config = ControllerManagerConfig(
         node_monitor_grace_period_s=2.0, node_monitor_period_s=0.25, root_ca_pem=ca
     )
+    plane: ControlPlane | None = None
     try:
         async with RestClient(client_config) as client, asyncio.TaskGroup() as group:
             tasks = [group.create_task(ControllerManager(client_config, manager_config).run())]
@@ -242,7 +249,7 @@ async def running(etcd: str, directory: Path) -> AsyncIterator[ControlPlane]:
             for task in (*tasks, *(task for _, task in plane.kubelets.values())):
                 task.cancel()
     finally:
-        await server.stop()
+        await (plane.server if plane else server).stop()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from orchestrator.api.resources import (
     NODE,
     POD,
     REPLICA_SET,
+    REPLICATION_CONTROLLER,
     SERVICE,
     SERVICE_ACCOUNT,
 )
@@ -242,3 +243,60 @@ async def test_a_pod_that_fits_nowhere_says_so_and_is_placed_when_it_does(
         return {pod["spec"].get("nodeName") for pod in await plane.items(POD)} == {"a", "b"}
 
     await plane.until(both_run)
+
+
+@pytest.mark.slow
+async def test_controllers_outlive_the_api_server(plane: ControlPlane) -> None:
+    """Watches break, requests fail, and work goes on with the next server at the same address."""
+    await plane.client.create(DEPLOYMENT, "default", deployment(2))
+
+    async def has_pods(count: int) -> bool:
+        return len(await plane.names(POD)) == count
+
+    await plane.until(lambda: has_pods(2))
+    await plane.restart_server()
+    patch = {"spec": {"replicas": 5}}
+    await plane.client.patch(DEPLOYMENT, "default", "web", patch)
+    await plane.until(lambda: has_pods(5))
+
+
+@pytest.mark.slow
+async def test_a_replication_controller_adopts_and_releases(plane: ControlPlane) -> None:
+    container = {"name": "c", "image": "web:1"}
+    orphan = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "orphan", "labels": LABELS},
+        "spec": {"containers": [container]},
+    }
+    await plane.client.create(POD, "default", orphan)
+    template = {"metadata": {"labels": LABELS}, "spec": {"containers": [container]}}
+    controller = {
+        "apiVersion": "v1",
+        "kind": "ReplicationController",
+        "metadata": {"name": "rc"},
+        "spec": {"replicas": 2, "selector": LABELS, "template": template},
+    }
+    await plane.client.create(REPLICATION_CONTROLLER, "default", controller)
+
+    async def owned() -> set[str]:
+        return {
+            pod["metadata"]["name"]
+            for pod in await plane.items(POD)
+            if pod["metadata"].get("ownerReferences")
+        }
+
+    async def adopted() -> bool:
+        names = await owned()
+        return len(names) == 2 and "orphan" in names
+
+    await plane.until(adopted)
+    relabel = {"metadata": {"labels": {"app": "mine"}}}
+    await plane.client.patch(POD, "default", "orphan", relabel)
+
+    async def released() -> bool:
+        names = await owned()
+        return len(names) == 2 and "orphan" not in names
+
+    await plane.until(released)
+    assert "orphan" in await plane.names(POD)
