@@ -8,6 +8,7 @@ mkdir -p www
 echo "Hello from ${POD_NAME:-unknown}, version ${HELLO_VERSION:-0}" > www/index.html
 busybox httpd -f -p "${POD_IP:-0.0.0.0}:8080" -h www &
 server=$!
-trap 'kill "$server"; exit 0' TERM INT
+# Connections still come for a moment: not everybody knows yet that this pod is going.
+trap 'sleep 1; kill "$server"; exit 0' TERM INT
 echo "serving on ${POD_IP:-0.0.0.0}:8080"
 wait "$server"

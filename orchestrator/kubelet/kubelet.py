@@ -30,6 +30,7 @@ from orchestrator.runtime.protocol import Runtime, RuntimeFailure
 log = logging.getLogger(__name__)
 
 REMOVE_TIMEOUT_S = 10.0
+WORKER_RESTART_S = 10.0
 
 
 def _utc_now() -> datetime:
@@ -155,7 +156,13 @@ class Kubelet:
 
     async def _work(self, uid: str, worker: PodWorker) -> None:
         try:
-            await worker.run()
+            while True:
+                try:
+                    return await worker.run()
+                except Exception:
+                    # One pod's trouble must not end the node's agent.
+                    log.exception("the worker of pod %s failed, will go on", uid)
+                    await asyncio.sleep(WORKER_RESTART_S)
         finally:
             if self._workers.get(uid) is worker:
                 del self._workers[uid]

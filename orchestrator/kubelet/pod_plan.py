@@ -25,6 +25,9 @@ from orchestrator.kubelet.pod_view import (
 from orchestrator.runtime.protocol import ANNOTATION_HASH, ContainerState, ContainerStatus
 
 DEFAULT_GRACE_PERIOD_S = 30
+GRACE_PERIOD_S_MIN = 1
+"""Even a pod without grace gets SIGTERM first, as upstream does it."""
+
 DEAD_CONTAINERS_KEPT = 1
 """Ended incarnations kept for each container, for `lastState` and `kubectl logs -p`."""
 
@@ -110,7 +113,7 @@ def grace_period_s(pod: JsonObject) -> int:
     given = pod["metadata"].get("deletionGracePeriodSeconds")
     if given is None:
         given = pod["spec"].get("terminationGracePeriodSeconds")
-    return DEFAULT_GRACE_PERIOD_S if given is None else max(int(given), 0)
+    return DEFAULT_GRACE_PERIOD_S if given is None else max(int(given), GRACE_PERIOD_S_MIN)
 
 
 def is_finished(pod: JsonObject, containers: PodContainers) -> bool:

@@ -31,6 +31,7 @@ from orchestrator.kubelet.pod_plan import (
     StartContainer,
     StopContainer,
     StopPod,
+    grace_period_s,
     plan_pod_actions,
 )
 from orchestrator.kubelet.pod_probes import PodProbes
@@ -42,6 +43,7 @@ from orchestrator.kubelet.pod_view import (
     containers_of,
     init_containers_of,
     is_deleted,
+    should_restart,
 )
 from orchestrator.kubelet.status import NodeIdentity, compute_pod_status
 from orchestrator.kubelet.status_writer import StatusWriter
@@ -96,6 +98,7 @@ class PodWorker:
         self._failed_at: dict[str, float] = {}
         self._failure: tuple[str, str] | None = None
         self._messages: dict[str, str] = {}
+        self._crash_reported: set[str] = set()
         self._volumes: dict[str, Path] | None = None
         self._volumes_at = 0.0
 
@@ -183,6 +186,7 @@ class PodWorker:
             running = frozenset(c.id for c in containers.running)
             self._verdicts = ProbeVerdicts(running, running)
         self._check_deadline(pod, now)
+        self._report_crash_loops(pod, containers, now)
         self._read_last_words(pod, containers)
         names = [c["name"] for c in [*init_containers_of(pod), *containers_of(pod)]]
         return PodNotes(
@@ -216,6 +220,20 @@ class PodWorker:
             self._event("Normal", "DeadlineExceeded", text)
         else:
             self._retry_at["deadline"] = deadline
+
+    def _report_crash_loops(self, pod: JsonObject, containers: PodContainers, now: float) -> None:
+        """Record one event for each wait of a container that keeps ending."""
+        for spec in containers_of(pod):
+            name = spec["name"]
+            latest = containers.latest(name)
+            if latest is None or latest.state is not ContainerState.EXITED:
+                continue
+            blocked_until = latest.finished_at_ns / 1e9 + self._backoff.delay_s(name, now)
+            again = should_restart(pod, spec, latest.exit_code, init=False)
+            if again and blocked_until > now and name not in self._crash_reported:
+                self._crash_reported.add(name)
+                text = f"Back-off restarting failed container {name} in pod {self._name()}"
+                self._event("Warning", "BackOff", text)
 
     def _read_last_words(self, pod: JsonObject, containers: PodContainers) -> None:
         if not self._node.runtime.runs_programs:
@@ -287,6 +305,7 @@ class PodWorker:
         now = self._clock().timestamp()
         if action.attempt > 0:
             self._backoff.advance(name, now)
+            self._crash_reported.discard(name)
         try:
             volumes = await self._ensure_volumes()
             event = self._event
@@ -320,15 +339,35 @@ class PodWorker:
     async def _stop_pod(self, action: StopPod, containers: PodContainers) -> None:
         for container in containers.running:
             self._event("Normal", "Killing", f"Stopping container {container.name}")
-        await asyncio.gather(
-            *(
-                self._stop(container.id, container.name, action.grace_period_s, containers)
-                for container in containers.running
-            )
-        )
+        stopping = asyncio.create_task(self._stop_all(action.grace_period_s, containers))
+        hurry = asyncio.create_task(self._less_grace(action.grace_period_s))
+        try:
+            await asyncio.wait((stopping, hurry), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.cancel()
+            if not stopping.done():
+                stopping.cancel()
+            await asyncio.gather(stopping, hurry, return_exceptions=True)
+        if stopping.cancelled():
+            return  # the next look plans another StopPod, with less grace
+        stopping.result()
         for sandbox in containers.sandboxes:
             if sandbox.ready:
                 await self._node.runtime.stop_sandbox(sandbox.id)
+
+    async def _stop_all(self, grace_period_s: int, containers: PodContainers) -> None:
+        await asyncio.gather(
+            *(
+                self._stop(container.id, container.name, grace_period_s, containers)
+                for container in containers.running
+            )
+        )
+
+    async def _less_grace(self, than_s: int) -> None:
+        """Return once the pod is to be gone sooner than when its end began."""
+        while grace_period_s(self._pod) >= than_s:
+            await self._wake.wait()
+            self._wake.clear()
 
     async def _ensure_volumes(self) -> dict[str, Path]:
         if self._volumes is None:
