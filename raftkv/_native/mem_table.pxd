@@ -51,7 +51,7 @@ cdef class MemTable:
     cdef Record *lease_buckets[LEASE_BUCKETS]
     cdef Record **order           # every record, oldest first; malloc'ed
     cdef size_t order_capacity
-    cdef readonly size_t bytes_used       # of arena chunks
+    cdef readonly size_t bytes_used       # of the arena and `order`
     cdef readonly size_t records          # in `order`
     cdef readonly int64_t keys
 

@@ -192,6 +192,7 @@ cdef class MemTable:
         if order == NULL:
             raise MemoryError("no memory for the table of recent revisions")
         self.order = <Record **>order
+        self.bytes_used += (capacity - self.order_capacity) * sizeof(Record *)
         self.order_capacity = capacity
         return 0
 

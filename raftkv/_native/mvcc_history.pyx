@@ -147,7 +147,8 @@ cdef int add_to_hash(HistoryWalk walk, const KeyVersion *version) except -1:
     if version.main <= walk.compact_revision:
         if version.version == 0 and version.main < walk.compact_revision:
             return 0
-        walk.view.lookup(version.key, version.key_size, walk.compact_revision, &kept)
+        if not walk.view.lookup(version.key, version.key_size, walk.compact_revision, &kept):
+            return 0
         if kept.main != version.main or kept.sub != version.sub:
             return 0
     numbers[0] = version.main

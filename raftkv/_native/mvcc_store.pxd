@@ -41,7 +41,7 @@ cdef class MvccStore:
 
     cdef int load_rows(self) except -1
     cdef list rows_of(self, unsigned int dbi, bytes prefix)
-    cdef object apply_command(self, uint8_t kind, Span body)
+    cdef object apply_command(self, uint8_t kind, Span body, bint answer)
     cdef int apply_compaction(self, Span body, Buffer *out) except -1
     cdef int apply_lease_grant(self, Span body, Buffer *out) except -1
     cdef int apply_lease_revoke(self, Span body, Buffer *out) except -1

@@ -20,11 +20,18 @@ from raftkv._native.lmdb cimport (
 from raftkv._native.mem_table cimport MemTable, Record, lease_bucket
 from raftkv._native.mvcc_request cimport (
     ERROR_COMPACTED,
+    ERROR_DUPLICATE_KEY,
+    ERROR_EMPTY_KEY,
     ERROR_FUTURE_REV,
     ERROR_INVALID_REQUEST,
+    ERROR_INVALID_SORT_OPTION,
+    ERROR_KEY_NOT_FOUND,
     ERROR_LEASE_EXIST,
     ERROR_LEASE_NOT_FOUND,
+    ERROR_LEASE_PROVIDED,
     ERROR_LEASE_TTL_TOO_LARGE,
+    ERROR_TOO_MANY_OPS,
+    ERROR_VALUE_PROVIDED,
     check_delete_range_request,
     check_put_request,
     check_range_request,
@@ -49,10 +56,19 @@ from raftkv._native.wire cimport buffer_free, span_size, write_varint_field
 from raftkv._native.state_flusher import RECORD_PREFIX
 from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
 
-assert ErrorCode.COMPACTED == ERROR_COMPACTED and ErrorCode.FUTURE_REV == ERROR_FUTURE_REV
-assert ErrorCode.INVALID_REQUEST == ERROR_INVALID_REQUEST
-assert ErrorCode.LEASE_EXIST == ERROR_LEASE_EXIST
-assert ErrorCode.LEASE_NOT_FOUND == ERROR_LEASE_NOT_FOUND
+assert [
+    ErrorCode.EMPTY_KEY, ErrorCode.KEY_NOT_FOUND, ErrorCode.VALUE_PROVIDED,
+    ErrorCode.LEASE_PROVIDED, ErrorCode.TOO_MANY_OPS, ErrorCode.DUPLICATE_KEY,
+    ErrorCode.INVALID_SORT_OPTION, ErrorCode.COMPACTED, ErrorCode.FUTURE_REV,
+    ErrorCode.LEASE_NOT_FOUND, ErrorCode.LEASE_EXIST, ErrorCode.LEASE_TTL_TOO_LARGE,
+    ErrorCode.INVALID_REQUEST,
+] == [
+    ERROR_EMPTY_KEY, ERROR_KEY_NOT_FOUND, ERROR_VALUE_PROVIDED,
+    ERROR_LEASE_PROVIDED, ERROR_TOO_MANY_OPS, ERROR_DUPLICATE_KEY,
+    ERROR_INVALID_SORT_OPTION, ERROR_COMPACTED, ERROR_FUTURE_REV,
+    ERROR_LEASE_NOT_FOUND, ERROR_LEASE_EXIST, ERROR_LEASE_TTL_TOO_LARGE,
+    ERROR_INVALID_REQUEST,
+], "mvcc_request.pxd and raftkv.errors number errors differently"
 
 cdef int64_t LEASE_TTL_S_MAX = 9_000_000_000
 
@@ -260,7 +276,7 @@ cdef class MvccStore:
             body.at = rest.at + COMMAND_HEADER_BYTES
             body.end = body.at + length
             rest.at = body.end
-            item = self.apply_command(kind, body)
+            item = self.apply_command(kind, body, answer)
             if answer:
                 answers.append(item)
         self.applied_index = index
@@ -268,7 +284,7 @@ cdef class MvccStore:
         self.maybe_flush()
         return answers
 
-    cdef object apply_command(self, uint8_t kind, Span body):
+    cdef object apply_command(self, uint8_t kind, Span body, bint answer):
         """Run one command: its response message, error code, or (kind, payload) if opaque."""
         cdef int error
         cdef Buffer *out = &self.out
@@ -290,7 +306,9 @@ cdef class MvccStore:
         else:
             error = ERROR_INVALID_REQUEST
         self.executor.finish()
-        return error if error else taken(out)
+        if error:
+            return error
+        return taken(out) if answer else None
 
     cdef int apply_compaction(self, Span body, Buffer *out) except -1:
         cdef int64_t revision, physical

@@ -1,5 +1,6 @@
 """The flusher of the state: see `state_flusher.pxd` for the contracts."""
 
+import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,16 @@ from raftkv.errors import StoreCorruptError, StoreIOError
 
 cdef bytes FORMAT = b"raftkv state 1"
 RECORD_PREFIX = b"r/"
+
+
+cdef int sync_directory(str path) except -1:
+    """Make the files that were created in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return 0
 
 
 cdef class StateFlusher:
@@ -74,6 +85,8 @@ cdef class StateFlusher:
         status = write_table(self.view.tree, self.view.active, &self.side_rows)
         self.side_rows.size = 0
         check_status(status, "initialise the state")
+        sync_directory(self.view.tree.path)
+        sync_directory(os.path.dirname(os.path.abspath(self.view.tree.path)))
         return self.view.tree.renew()
 
     cdef bint running(self) except -1:

@@ -65,7 +65,7 @@ cdef class StateTree:
     cdef MDB_dbi lease_keys
     cdef MDB_dbi meta
     cdef str path
-    cdef int lock_file            # descriptor that holds the directory; -1: none
+    cdef int lock_file            # descriptor that holds the directory; 0: none
 
     cdef int lock(self) except -1
     cdef int renew(self) except -1

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from libc.string cimport memcpy, memset
+from posix.unistd cimport close as close_descriptor
 from raftkv._native.lmdb cimport (
     MDB_CORRUPTED,
     MDB_CREATE,
@@ -116,7 +117,6 @@ cdef class StateTree:
         self.path = path
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(path, 0o700)
-        self.lock_file = -1
         self.lock()
         check_status(mdb_env_create(&self.env), "create an LMDB environment")
         try:
@@ -140,6 +140,8 @@ cdef class StateTree:
             if self.snapshot != NULL:
                 mdb_txn_abort(self.snapshot)
             mdb_env_close(self.env)
+        if self.lock_file > 0:
+            close_descriptor(self.lock_file)
 
     cdef int lock(self) except -1:
         """Take the directory for this store alone: LMDB itself would let a second one in."""
@@ -149,7 +151,7 @@ cdef class StateTree:
             fcntl.flock(self.lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as busy:
             os.close(self.lock_file)
-            self.lock_file = -1
+            self.lock_file = 0
             raise StoreIOError(busy.errno, f"{self.path} is in use by a running member") from busy
         return 0
 
@@ -190,9 +192,9 @@ cdef class StateTree:
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
-        if self.lock_file >= 0:
+        if self.lock_file > 0:
             os.close(self.lock_file)
-            self.lock_file = -1
+            self.lock_file = 0
         return 0
 
     cdef int renew(self) except -1:
