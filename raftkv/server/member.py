@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 PUBLISH_INTERVAL_S = 1.0
 """How often a member that is not yet published proposes its record again."""
 
+FLUSH_POLL_S = 0.005
+"""How soon a leader whose table is full looks again."""
+
 MEASURE_INTERVAL_S = 1.0
 """How often the state's size is compared with the quota."""
 
@@ -270,9 +273,10 @@ class Member:
         self.wake()
 
     def _persisted(self) -> None:
+        """Go on at once when a sync is done: the disk should not wait for the next turn."""
         if not self._stopped:
             self.transport.send(self.node.persisted())
-            self.wake()
+            self._turn()
 
     # --- the turn ------------------------------------------------------------------------------
 
@@ -345,6 +349,7 @@ class Member:
             return Fate.POSTPONED
         if leader_id == self.id:
             if self.store.table_full:
+                self._loop.call_later(FLUSH_POLL_S, self._retry_after_flush)
                 return Fate.POSTPONED
             try:
                 self.node.propose(batch.data)
@@ -353,6 +358,15 @@ class Member:
             return Fate.PROPOSED
         message = forwarding.encode(forwarding.Propose(batch.term, batch.data))
         return Fate.PROPOSED if self.transport.forward(leader_id, message) else Fate.POSTPONED
+
+    def _retry_after_flush(self) -> None:
+        """See whether the flusher has made room for what was postponed."""
+        if not self._stopped:
+            try:
+                self.store.maybe_flush()
+            except Exception as error:
+                self.fail(error)
+            self.wake()
 
     def _ask_read_index(self, context: int) -> bool:
         try:

@@ -112,6 +112,14 @@ class ProcessCluster:
         """End a member with SIGKILL, as a crash would."""
         self._end(member, signal.SIGKILL)
 
+    def pause(self, member: int) -> None:
+        """Stop a member's clock and everything else of it, its connections staying open."""
+        os.kill(self.pid(member), signal.SIGSTOP)
+
+    def resume(self, member: int) -> None:
+        """Let a paused member go on."""
+        os.kill(self.pid(member), signal.SIGCONT)
+
     def terminate(self, member: int) -> int:
         """Ask a member to stop and return its exit code."""
         return self._end(member, signal.SIGTERM)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from raftkv._native.log_store import LogStore
 from raftkv.client import Client
 from raftkv.testing.process_cluster import ProcessCluster
+
+pytestmark = pytest.mark.slow
 
 
 async def put_many(endpoint: str, prefix: bytes, count: int, size: int = 16) -> None:
@@ -62,7 +65,6 @@ async def test_a_cluster_that_dies_whole_comes_back_whole(tmp_path: Path) -> Non
             assert await count_keys(endpoint, b"k") == 1000
 
 
-@pytest.mark.slow
 async def test_a_member_that_was_away_finds_what_it_needs_in_the_log(tmp_path: Path) -> None:
     """The log is not trimmed beyond what the absent member holds, and is once it is back."""
     with ProcessCluster(3, tmp_path, ["--snapshot-count=50"]) as cluster:
@@ -82,6 +84,23 @@ async def test_a_member_that_was_away_finds_what_it_needs_in_the_log(tmp_path: P
             async with Client([endpoint]) as client:
                 hashes.append(await client.hash_kv(revision))
         assert len({(answer.hash, answer.compact_revision) for answer in hashes}) == 1
+
+
+async def test_the_log_is_trimmed_and_nothing_is_lost_with_it(tmp_path: Path) -> None:
+    flags = ["--snapshot-count=20", "--heartbeat-interval=10", "--election-timeout=100"]
+    with ProcessCluster(1, tmp_path, flags) as cluster:
+        await asyncio.to_thread(cluster.wait_ready)
+        async with Client(cluster.endpoints) as client:
+            for number in range(500):
+                await client.put(b"k%04d" % number, b"x")
+        cluster.kill(0)
+        log = LogStore(str(cluster.directory / "m0" / "member" / "log"))
+        kept = log.last_index - log.first_index
+        log.close()
+        assert kept < 400
+        cluster.start(0)
+        await asyncio.to_thread(cluster.wait_ready)
+        assert await count_keys(cluster.endpoints[0], b"k") == 500
 
 
 async def test_a_leader_that_is_asked_to_stop_hands_over(tmp_path: Path) -> None:
