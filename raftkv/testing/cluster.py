@@ -45,6 +45,8 @@ class Faults:
     flush_every_ms: int = 700
     """Mean time between flushes of a state machine; what is applied after one is applied again."""
     pre_vote: bool = True
+    election_timeout_ticks: int = 10
+    entries_per_append_max: int = 8
 
 
 CALM = Faults(
@@ -68,7 +70,12 @@ HARSH = Faults(
     partition_ms_max=1500,
     pre_vote=False,
 )
-"""Leaders come and go too fast for much work; elections collide, syncs are slow."""
+"""Leaders come and go too fast for much work, and syncs are slow."""
+
+COLLIDING = replace(
+    HARSH, sync_ms_max=60, election_timeout_ticks=3, crash_every_ms=300, down_ms_max=100
+)
+"""Members are back before an election ends, and elections collide."""
 
 
 @dataclass(slots=True)
@@ -174,7 +181,8 @@ class SimulatedCluster:
             id=member.id,
             voters=frozenset(self.members),
             pre_vote=self.faults.pre_vote,
-            entries_per_append_max=8,
+            election_timeout_ticks=self.faults.election_timeout_ticks,
+            entries_per_append_max=self.faults.entries_per_append_max,
             inflight_appends_max=8,
             append_bytes_max=512,
             committed_bytes_max=512,

@@ -151,7 +151,7 @@ def test_a_closed_log_says_so(tmp_path: Path) -> None:
     log.close()
     for use in (log.hard_state, lambda: log.append(entries(1, 2)), lambda: log.size_bytes):
         with pytest.raises(ValueError, match="closed"):
-            use()  # type: ignore[operator]
+            use()
 
 
 KILLED = """
