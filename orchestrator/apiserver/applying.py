@@ -73,7 +73,7 @@ async def apply_object(
 
 
 def _check_applied(context: RequestContext, applied: JsonObject) -> None:
-    metadata = applied.get("metadata") or {}
+    metadata = applied["metadata"]
     if metadata.get("name") not in (None, "", context.name):
         raise errors.bad_request(
             f"the name of the object ({metadata['name']}) does not match "

@@ -45,12 +45,15 @@ class PodLog:
     async def serve(
         self, request: web.BaseRequest, store: ResourceStore, context: RequestContext, body: bytes
     ) -> web.StreamResponse:
-        """Answer with the log as plain text, chunk by chunk; StatusErrors in kubelet's words."""
+        """Answer with the log as plain text, chunk by chunk; StatusErrors in kubelet's words.
+
+        A pod that has no node yet has no log either: 204.
+        """
         pod = (await store.get(context.namespace, context.name)).object
         container = choose_container(pod, request.query.get("container", ""))
         node = nested(pod, "spec", "nodeName")
         if not node:
-            raise errors.bad_request(f"pod {context.name} does not have a host assigned")
+            return web.Response(status=204)  # nothing has run yet
         base = await self._kubelet(node)
         path = "/".join(quote(part) for part in (context.namespace, context.name, container))
         query = urlencode(log_query(request.query))
@@ -91,8 +94,13 @@ class PodLog:
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
+            try:
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+            except aiohttp.ClientError:
+                # The kubelet went away: an end without a last chunk tells the client so.
+                if request.transport is not None:
+                    request.transport.abort()
             return response
 
     def _tls(self) -> ssl.SSLContext:

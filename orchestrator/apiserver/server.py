@@ -108,9 +108,9 @@ class ApiServer:
                 await task
         for store in self.stores.values():
             await store.cache.stop()
+        await self._pod_log.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        await self._pod_log.close()
         await self._client.close()
 
     def _assemble(self) -> None:

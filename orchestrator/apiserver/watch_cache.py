@@ -162,12 +162,15 @@ class WatchCache:
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._watch: Watch | None = None
+        self._stopped = False
 
     async def ensure_started(self) -> None:
         """Start on first use, and wait until the state has been listed.
 
-        StatusError 503 when the store does not let it be for READY_WAIT_S.
+        StatusError 503 when the store does not let it be for READY_WAIT_S, or after `stop`.
         """
+        if self._stopped:
+            raise errors.service_unavailable("the server is shutting down")
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"watch-cache {self.prefix!r}")
         if not self._ready.is_set():
@@ -179,6 +182,7 @@ class WatchCache:
                 raise errors.service_unavailable(text) from None
 
     async def stop(self) -> None:
+        self._stopped = True
         for watcher in tuple(self._watchers):
             watcher.end()
         if self._task is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.api.resources import EVENT
+from orchestrator.apiserver.server import ApiServer
 from tests.orchestrator.apiserver.conftest import Rest
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -245,6 +247,49 @@ async def test_pods_are_completed_by_admission(rest: Rest) -> None:
         "node.kubernetes.io/not-ready": 300,
         "node.kubernetes.io/unreachable": 300,
     }
+
+
+async def test_events_expire_by_a_shared_lease(rest: Rest, server: ApiServer) -> None:
+    path = "/api/v1/namespaces/default/events"
+    involved = {"kind": "Pod", "name": "p", "namespace": "default"}
+    for name in ("a", "b"):
+        await rest.make(path, {"metadata": {"name": name}, "involvedObject": involved})
+    store = server.access.store(EVENT)
+    pairs = [
+        (await store.storage.client.get(store.key("default", name))).kvs[0] for name in ("a", "b")
+    ]
+    assert pairs[0].lease == pairs[1].lease != 0
+    patch = {"count": 2}
+    code, _ = await rest.call(
+        "PATCH", f"{path}/a", patch, content_type="application/merge-patch+json"
+    )
+    assert code == 200
+    kept = (await store.storage.client.get(store.key("default", "a"))).kvs[0]
+    assert kept.lease == pairs[0].lease
+
+
+async def test_writes_record_whose_fields_they_are(rest: Rest) -> None:
+    made = await rest.make(f"{MAPS}?fieldManager=first", config_map("a", data={"x": "1"}))
+    assert [row["manager"] for row in made["metadata"]["managedFields"]] == ["first"]
+    apply = b"metadata: {name: a}\ndata: {x: '2'}\n"
+    kind, url = "application/apply-patch+yaml", f"{MAPS}/a?fieldManager=second"
+    code, status = await rest.call("PATCH", url, apply, content_type=kind)
+    assert (code, status["reason"]) == (409, "Conflict")
+    assert status["details"]["causes"][0]["field"] == ".data.x"
+    code, forced = await rest.call("PATCH", f"{url}&force=true", apply, content_type=kind)
+    assert (code, forced["data"]) == (200, {"x": "2"})
+    code, again = await rest.call("PATCH", url, apply, content_type=kind)
+    assert (code, again) == (200, forced)
+    code, gone = await rest.call("PATCH", url, b"metadata: {name: a}\n", content_type=kind)
+    assert (code, gone.get("data")) == (200, None)
+
+
+async def test_apply_creates_what_is_missing(rest: Rest) -> None:
+    body, kind = b"data: {x: '1'}\n", "application/apply-patch+yaml"
+    code, made = await rest.call("PATCH", f"{MAPS}/n?fieldManager=m", body, content_type=kind)
+    assert (code, made["data"]) == (201, {"x": "1"})
+    code, _ = await rest.call("PATCH", f"{MAPS}/n", body, content_type=kind)
+    assert code == 422
 
 
 async def test_subresources_that_are_not_served_say_so(rest: Rest) -> None:
