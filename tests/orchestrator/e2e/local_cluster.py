@@ -8,10 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cluster.images import keep_images
+from orchestrator.images.busybox import build_directory
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 UP_TIMEOUT_S = 120
 DOWN_TIMEOUT_S = 90
 COMMAND_TIMEOUT_S = 60
@@ -55,26 +59,31 @@ def eventually(check: Callable[[], object], timeout_s: float, what: str) -> None
 class LocalCluster:
     """One `orchestrator up` in a directory of its own; `down` belongs to every test's end."""
 
-    def __init__(self, directory: Path, *arguments: str, user: int | None = None) -> None:
+    def __init__(self, directory: Path, *arguments: str, prefix: Sequence[str] = ()) -> None:
         self.data_dir = directory / "data"
         self.kubeconfig = directory / "kubeconfig"
         self.arguments = arguments
-        self.user = user
+        self.prefix = prefix
         self.kubectl_path = kubectls()[0]
+
+    def add_hello_images(self) -> None:
+        """Have localhost/hello:1 and :2 loaded when the cluster starts."""
+        self.data_dir.mkdir(mode=0o700)
+        source = EXAMPLES / "hello-image"
+        images = [build_directory(source, f"localhost/hello:{version}") for version in (1, 2)]
+        keep_images(self.data_dir, "hello.tar", images)
 
     def orchestrator(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S
     ) -> subprocess.CompletedProcess[str]:
         """Run the command and check that it succeeds."""
-        command = [sys.executable, "-m", "orchestrator", *arguments]
+        command = [*self.prefix, sys.executable, "-m", "orchestrator", *arguments]
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            user=self.user,
-            group=self.user,
-            extra_groups=None if self.user is None else [],
+            cwd="/",
             env=self.environment(),
         )
         assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
