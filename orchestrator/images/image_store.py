@@ -6,7 +6,7 @@ Layout below the store's directory, written by rename so that a crash leaves no 
     images/<hex>/config.json    the image configuration
     images/<hex>/rootfs/        the layers, applied in order
 
-The store belongs to one process at a time.
+Many may read; one at a time loads.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ class ImageStore:
     """Keep unpacked images in `directory`, which is made when it is missing."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._images = directory / "images"
         self._images.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._references: dict[str, str] = {}
-        index = directory / "references.json"
-        if index.exists():
-            self._references = json.loads(index.read_text())
+        self._read_at_ns = 0
+        self._read_references()
 
     def find(self, reference: str) -> StoredImage | None:
         """Return the image of a reference (or digest), None where it is not here.
 
         Raises ImageError for a reference that does not parse.
         """
+        self._read_references()
         if reference.startswith("sha256:"):
             digest: str | None = reference
         else:
@@ -72,6 +72,7 @@ class ImageStore:
 
     def list_images(self) -> list[StoredImage]:
         """Return every image that has a reference, in order of digest."""
+        self._read_references()
         return [self._read(digest) for digest in sorted(set(self._references.values()))]
 
     def load_archive(self, archive: bytes) -> list[str]:
@@ -80,6 +81,7 @@ class ImageStore:
         An image that is here already is only named again. Raises ImageError for an archive
         that is not one, or a blob that does not match its digest.
         """
+        self._read_references()
         try:
             blobs = _read_archive(archive)
             loaded = [
@@ -136,10 +138,21 @@ class ImageStore:
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
+    def _read_references(self) -> None:
+        """Take what another process has loaded meanwhile."""
+        try:
+            with (self.directory / "references.json").open() as file:
+                changed_at_ns = os.fstat(file.fileno()).st_mtime_ns
+                if changed_at_ns != self._read_at_ns:
+                    self._references = json.load(file)
+                    self._read_at_ns = changed_at_ns
+        except FileNotFoundError:
+            return
+
     def _write_references(self) -> None:
-        temporary = self._directory / "references.json.new"
+        temporary = self.directory / "references.json.new"
         temporary.write_text(json.dumps(self._references, sort_keys=True, indent=1))
-        os.replace(temporary, self._directory / "references.json")
+        os.replace(temporary, self.directory / "references.json")
 
 
 def apply_layer(rootfs: Path, layer: bytes) -> None:
