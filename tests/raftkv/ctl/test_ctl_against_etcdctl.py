@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import socket
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from raftkv.ctl import cli
 
 CTL = (sys.executable, "-m", "raftkv.ctl.cli")
 
@@ -43,6 +46,19 @@ class Etcd:
         )
 
     def ctl(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run raftctl in this process, which spares its start."""
+        out, error = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", error)
+            code = cli.run(("--endpoints", self.endpoint, *words))
+        for stream in (out, error):
+            stream.flush()
+        said = [stream.buffer.getvalue() for stream in (out, error)]
+        return subprocess.CompletedProcess(words, code, *said)
+
+    def ctl_process(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return self.run(CTL, *words, stdin=stdin)
 
     def stock(self, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -139,28 +155,37 @@ def test_keys(etcd: Etcd, form: str) -> None:
         etcd.check_same("get", *words, *as_form)
     etcd.check_same("del", "a/1", "--prev-kv", *as_form, write_first=("put", "a/1", "again"))
     etcd.check_same("del", "missing", *as_form)
-    etcd.check_same("del", "a/", "--prefix", *as_form, write_first=("put", "a/9", "x"))
+    etcd.check_same("del", "a/9", "--prefix", *as_form, write_first=("put", "a/9", "x"))
+    etcd.ctl("del", "a/", "--prefix")
 
 
 def test_hex_and_values_only(etcd: Etcd) -> None:
     etcd.ctl("put", "h", "a\x01ü")
     etcd.check_same("get", "h", "--hex")
     etcd.check_same("get", "h", "--print-value-only")
-    etcd.check_same("get", "h", "--prev-kv=false")
+    etcd.check_same("get", "h", "--keys-only=false", "--hex=true")
 
 
 @pytest.mark.parametrize("form", ["simple", "json", "fields"])
 @pytest.mark.parametrize(
     "script",
     [
-        b'mod("t") > "0"\nvalue("t") = "x\\ty"\n\nget t\nput u "two words" --prev-kv\n\n\n',
+        b'mod("t") > "0"\nvalue("t") = "x\\ty"\n\nget t\nput u "two words"\n\n\n',
         b'ver("t") < "0"\n\nget t\n\nput t2 fail\ndel none\nget t --prefix --keys-only\n\n',
-        b'create("t") != "7"\nlease("t") = "0"\n\ndel u --prev-kv\n\n\n',
+        b'create("t") != "7"\n\ndel none --prev-kv\nput t x --prev-kv\n\n\n',
         b"\nput t3 a\n\n\n",
     ],
 )
 def test_transactions(etcd: Etcd, form: str, script: bytes) -> None:
     etcd.check_same("txn", "-w", form, stdin=script, write_first=("put", "t", "x\ty"))
+
+
+def test_a_transaction_may_compare_leases(etcd: Etcd) -> None:
+    """etcdctl 3.5.1 itself panics on this comparison."""
+    etcd.ctl("put", "unleased", "v")
+    for lease, outcome in ((b"0", b"SUCCESS"), (b"7f", b"FAILURE")):
+        ran = etcd.ctl("txn", stdin=b'lease("unleased") = "%s"\n\n\n\n' % lease)
+        assert ran.stdout == outcome + b"\n"
 
 
 def test_transactions_interactively(etcd: Etcd) -> None:
@@ -204,7 +229,6 @@ def test_endpoints_and_members(etcd: Etcd, form: str) -> None:
         ("put",),
         ("put", "k"),
         ("del",),
-        ("get", "a", "b", "c"),
         ("get", "a", "--prefix", "--from-key"),
         ("get", "a", "b", "--prefix"),
         ("get", "a", "--bogus"),
@@ -221,7 +245,6 @@ def test_endpoints_and_members(etcd: Etcd, form: str) -> None:
         ("compaction", "1000000"),
         ("nosuch",),
         ("watch",),
-        ("watch", "a", "b", "c"),
     ],
 )
 def test_mistakes_end_with_the_same_code_and_first_line(etcd: Etcd, words: tuple[str, ...]) -> None:
@@ -294,13 +317,13 @@ def test_a_watch_runs_a_command_for_each_event(etcd: Etcd) -> None:
     first = etcd.ctl("put", "exec", "a b", "-w", "fields").stdout
     revision = re.findall(rb'"Revision" : (\d+)', first)[0].decode()
     script = 'echo "$ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY $ETCD_WATCH_VALUE"; exit 3'
-    ran = etcd.ctl("watch", "exec", "--rev", revision, "--", "sh", "-c", script)
+    ran = etcd.ctl_process("watch", "exec", "--rev", revision, "--", "sh", "-c", script)
     assert ran.stdout == b'PUT\nexec\na b\n"PUT" "exec" "a b"\n'
     assert ran.returncode == 1
 
 
 def test_an_interactive_watch_ends_with_its_input(etcd: Etcd) -> None:
     stock = etcd.stock("watch", "-i", stdin=b"bogus\n")
-    ours = etcd.ctl("watch", "-i", stdin=b"bogus\n")
+    ours = etcd.ctl_process("watch", "-i", stdin=b"bogus\n")
     assert ours.returncode == stock.returncode == 3
     assert ours.stderr == stock.stderr
