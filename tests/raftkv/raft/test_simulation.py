@@ -203,6 +203,8 @@ PLANTED = [
     believe_own_optimism,
     answer_reads_of_nobody,
 ]
+WORLDS = {forget_vote: COLLIDING, read_without_asking: Faults()}
+"""The world in which a bug shows soonest, where that is not HARSH."""
 SEEDS_MAX = 40
 """Seeds within which each planted bug must show."""
 
@@ -216,8 +218,8 @@ def test_the_checkers_catch(
     plant(monkeypatch)
     for seed in range(SEEDS_MAX):
         try:
-            faults = COLLIDING if plant is forget_vote else HARSH
-            SimulatedCluster(seed, 3, faults).run_for(30_000)
-        except (SafetyViolation, AssertionError):
+            SimulatedCluster(seed, 3, WORLDS.get(plant, HARSH)).run_for(30_000)
+        except (SafetyViolation, AssertionError, ValueError):
+            # ValueError: a member refuses to start on a log that lacks what it has applied.
             return
     pytest.fail(f"{plant.__name__} went unnoticed through {SEEDS_MAX} seeds")
