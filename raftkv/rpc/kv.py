@@ -90,7 +90,7 @@ class KvService:
     def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
         if len(message) > self._bytes_max:
             code = ErrorCode.REQUEST_TOO_LARGE
-        elif not code and self._member.is_out_of_space and kind in GROWING:
+        elif not code and self._member.housekeeping.is_out_of_space and kind in GROWING:
             code = ErrorCode.NO_SPACE
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
@@ -114,7 +114,7 @@ class PhysicalCompaction:
 
     def reply(self, message: bytes) -> None:
         """Wait for the disk, then answer."""
-        self._member.answer_when_compacted(self._revision, self._waiter, message)
+        self._member.housekeeping.answer_when_compacted(self._revision, self._waiter, message)
 
     def fail(self, code: int, text: str) -> None:
         """Pass the failure on."""

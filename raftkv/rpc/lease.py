@@ -32,7 +32,7 @@ class LeaseService:
         """Grant a lease; the id is chosen and the TTL raised to the minimum before replication."""
         if request.TTL > TTL_MAX_S:
             raise StoreError(ErrorCode.LEASE_TTL_TOO_LARGE)
-        if self._member.is_out_of_space:
+        if self._member.housekeeping.is_out_of_space:
             raise StoreError(ErrorCode.NO_SPACE)
         command = pb.LeaseGrantRequest(
             ID=request.ID or secrets.randbelow((1 << 63) - 1) + 1,

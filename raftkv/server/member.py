@@ -32,9 +32,9 @@ from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import PersistWork, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
-from raftkv.server.auto_compaction import AutoCompaction
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.early_election import EarlyElection
+from raftkv.server.housekeeping import Housekeeping, TrimmableLog
 from raftkv.server.lease_timer import LeaseTimer, revoke_request
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.membership import MemberRecord, Membership
@@ -52,16 +52,11 @@ PUBLISH_INTERVAL_S = 1.0
 FLUSH_POLL_S = 0.005
 """How soon a leader whose table is full looks again."""
 
-MEASURE_INTERVAL_S = 1.0
-"""How often the state's size is compared with the quota."""
 
-
-class Writer(Protocol):
+class Writer(TrimmableLog, Protocol):
     """What the member needs of the log writer."""
 
     def submit(self, work: PersistWork, callback: Callable[[], None]) -> None: ...
-
-    def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,9 @@ class Member:
         self._loop = loop
         self._writer = parts.writer
         self._on_fatal = parts.on_fatal
-        self._trimmer = parts.trimmer
+        self.housekeeping = Housekeeping(
+            config, parts.store, parts.writer, parts.trimmer, loop.time()
+        )
         life = time.time_ns()
         timeout_s = config.request_timeout_s
         self.proposals = Proposals(self.id, life, timeout_s)
@@ -120,17 +117,13 @@ class Member:
         self.hub.raft_term = parts.node.term
         self._early_election = EarlyElection(self.id, len(membership.ids))
         self._awake = False
+        self._awaits_flush = False
         self._stopped = False
         self._applied_term = 0
         self._published = False
         self._next_publication = 0.0
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._compaction = AutoCompaction(config.compaction, loop.time())
-        self._out_of_space = False
-        self._next_measure = 0.0
-        self._physical: list[tuple[int, Waiter, bytes]] = []
-        """Compactions that are applied and wait for the disk: revision, waiter, answer."""
         self._leader_waiters: list[asyncio.Future[None]] = []
 
     def start(self) -> None:
@@ -206,11 +199,6 @@ class Member:
         )
 
     @property
-    def is_out_of_space(self) -> bool:
-        """Whether the state has reached its quota, as of the last second: no more is taken in."""
-        return self._out_of_space
-
-    @property
     def is_leader(self) -> bool:
         """Whether this member leads as far as it knows."""
         return self.node.role is Role.LEADER
@@ -236,7 +224,7 @@ class Member:
             elif isinstance(message, forwarding.Refused):
                 self.proposals.refuse(message.batch_id, message.code)
             else:
-                self._trimmer.allow(message.index)
+                self.housekeeping.allow_trim(message.index)
         except ValueError as error:
             log.warning(
                 "dropped a malformed message", extra={"peer": f"{sender:x}"}, exc_info=error
@@ -349,7 +337,9 @@ class Member:
             return Fate.POSTPONED
         if leader_id == self.id:
             if self.store.table_full:
-                self._loop.call_later(FLUSH_POLL_S, self._retry_after_flush)
+                if not self._awaits_flush:
+                    self._awaits_flush = True
+                    self._loop.call_later(FLUSH_POLL_S, self._retry_after_flush)
                 return Fate.POSTPONED
             try:
                 self.node.propose(batch.data)
@@ -361,6 +351,7 @@ class Member:
 
     def _retry_after_flush(self) -> None:
         """See whether the flusher has made room for what was postponed."""
+        self._awaits_flush = False
         if not self._stopped:
             try:
                 self.store.maybe_flush()
@@ -390,7 +381,7 @@ class Member:
         self.leases.take_changes(self.store.take_lease_changes())
         self.store.maybe_flush()
         self.node.applied(entries[-1].index)
-        self._trimmer.applied(entries[-1].index)
+        self.housekeeping.applied(entries[-1].index)
         if (
             self._applied_term == self.node.term
             and self.is_leader
@@ -440,40 +431,22 @@ class Member:
             self._next_progress = now + self.config.progress_notify_interval_s
             self.hub.notify_progress()
         try:
-            self._tick_storage(now)
+            self._keep_house(now)
         except Exception as error:
             self.fail(error)
         self.wake()
 
-    def _tick_storage(self, now: float) -> None:
-        """Keep log and history bounded, and flush what has waited long."""
-        store = self.store
-        if self.is_leader:
-            for peer_id, index in self._trimmer.lead(self.node.status()):
-                self.transport.forward(peer_id, forwarding.encode(forwarding.Trim(index)))
-        drop = self._trimmer.due(store.flushed_index)
-        if drop:
-            self._writer.truncate_prefix(drop)
-        behind = store.applied_index - store.flushed_index
-        store.maybe_flush(behind >= max(1, self.config.snapshot_count // 2))
-        if self.config.quota_bytes and now >= self._next_measure:
-            self._next_measure = now + MEASURE_INTERVAL_S
-            self._out_of_space = store.db_size()[1] >= self.config.quota_bytes
-        revision = self._compaction.due(now, store.revision)
-        if revision and self.is_leader:
+    def _keep_house(self, now: float) -> None:
+        """Keep log and history bounded; as the leader, tell followers and compact by schedule."""
+        revision = self.housekeeping.tick(now)
+        if not self.is_leader:
+            return
+        for peer_id, index in self.housekeeping.tell_followers(self.node.status()):
+            self.transport.forward(peer_id, forwarding.encode(forwarding.Trim(index)))
+        if revision:
             log.info("compacting by schedule", extra={"revision": revision})
             request = pb.CompactionRequest(revision=revision).SerializeToString()
             self.propose(CommandKind.COMPACTION, request, NobodyWaits())
-        waiting, self._physical = self._physical, []
-        for compaction in waiting:
-            if store.compacted_revision >= compaction[0]:
-                compaction[1].reply(compaction[2])
-            else:
-                self._physical.append(compaction)
-
-    def answer_when_compacted(self, revision: int, waiter: Waiter, message: bytes) -> None:
-        """Reply once superseded history up to `revision` is off the disk."""
-        self._physical.append((revision, waiter, message))
 
     def _timeout_code(self) -> ErrorCode:
         """What to tell clients whose batch was proposed and not heard of again."""

@@ -1,0 +1,79 @@
+"""Keep log, state and history of one member bounded: trim, flush, compact, watch the quota."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from raftkv._native.waiter import Waiter
+from raftkv.config import Config
+from raftkv.raft.node import NodeStatus
+from raftkv.server.auto_compaction import AutoCompaction
+from raftkv.server.log_trimmer import LogTrimmer
+from raftkv.server.store import Store
+
+__all__ = ["Housekeeping", "TrimmableLog"]
+
+MEASURE_INTERVAL_S = 1.0
+"""How often the state's size is compared with the quota."""
+
+
+class TrimmableLog(Protocol):
+    """Where entries are dropped from: the log writer, between two appends."""
+
+    def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None: ...
+
+
+class Housekeeping:
+    """What is to be done once a tick. Raises what the disk raises: the member then stops."""
+
+    def __init__(
+        self, config: Config, store: Store, log: TrimmableLog, trimmer: LogTrimmer, now: float
+    ) -> None:
+        self.is_out_of_space = False
+        """Whether the state has reached its quota, as of the last second."""
+        self._store = store
+        self._log = log
+        self._trimmer = trimmer
+        self._quota_bytes = config.quota_bytes
+        self._behind_max = max(1, config.snapshot_count // 2)
+        """Applied entries that may wait for a flush: a restart applies them again."""
+        self._compaction = AutoCompaction(config.compaction, now)
+        self._next_measure = now
+        self._physical: list[tuple[int, Waiter, bytes]] = []
+        """Compactions that are applied and wait for the disk: revision, waiter, answer."""
+
+    def applied(self, index: int) -> None:
+        """Take note of how far this member applied."""
+        self._trimmer.applied(index)
+
+    def allow_trim(self, index: int) -> None:
+        """Take note that every member holds the log up to `index`."""
+        self._trimmer.allow(index)
+
+    def tell_followers(self, status: NodeStatus) -> Iterable[tuple[int, int]]:
+        """Return which follower to tell that everybody holds the log up to which index."""
+        return self._trimmer.lead(status)
+
+    def answer_when_compacted(self, revision: int, waiter: Waiter, message: bytes) -> None:
+        """Reply once superseded history up to `revision` is off the disk."""
+        self._physical.append((revision, waiter, message))
+
+    def tick(self, now: float) -> int:
+        """Do what is due; returns the revision to compact to by schedule, 0 for none."""
+        store = self._store
+        drop = self._trimmer.due(store.flushed_index)
+        if drop:
+            self._log.truncate_prefix(drop)
+        store.maybe_flush(store.applied_index - store.flushed_index >= self._behind_max)
+        if self._quota_bytes and now >= self._next_measure:
+            self._next_measure = now + MEASURE_INTERVAL_S
+            self.is_out_of_space = store.db_size()[1] >= self._quota_bytes
+        self._answer_compactions()
+        return self._compaction.due(now, store.revision)
+
+    def _answer_compactions(self) -> None:
+        waiting, self._physical = self._physical, []
+        for revision, waiter, message in waiting:
+            if self._store.compacted_revision >= revision:
+                waiter.reply(message)
+            else:
+                self._physical.append((revision, waiter, message))
