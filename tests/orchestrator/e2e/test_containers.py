@@ -133,17 +133,17 @@ spec:
   initContainers:
   - name: first
     image: localhost/busybox:1
-    command: [sh, -c, "echo prepared > /work/note"]
-    volumeMounts: [{name: work, mountPath: /work}]
+    command: [sh, -c, "echo prepared > /prepared/note"]
+    volumeMounts: [{name: work, mountPath: /prepared}]
   containers:
   - name: main
     image: localhost/busybox:1
-    command: [sh, -c, "cat /work/note /settings/colour /keys/token; echo; echo $COLOUR $POD"]
+    command: [sh, -c, "cat /prepared/note /settings/colour /keys/token; echo; echo $COLOUR $POD"]
     env:
     - {name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}
     - {name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
     volumeMounts:
-    - {name: work, mountPath: /work}
+    - {name: work, mountPath: /prepared}
     - {name: settings, mountPath: /settings}
     - {name: keys, mountPath: /keys}
   volumes:
