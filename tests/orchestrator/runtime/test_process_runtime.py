@@ -31,7 +31,7 @@ TIMEOUT_S = 10.0
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(TIMEOUT_S):
-        while not condition():  # noqa: ASYNC110 -- files and processes announce nothing
+        while not condition():
             await asyncio.sleep(0.01)
 
 
