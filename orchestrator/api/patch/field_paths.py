@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from orchestrator.api.json_object import JsonObject
@@ -158,9 +159,15 @@ def _child(value: Any, step: str) -> Any:
     return MISSING if index is None else value[index]
 
 
+@lru_cache(maxsize=4096)
+def _parse_step(step: str) -> Any:
+    """The keys or the value that a step names; shared, not to be changed."""
+    return json.loads(step[2:])
+
+
 def _find(items: list[Any], step: str) -> int | None:
     """The index of the item that `step` names."""
-    wanted = json.loads(step[2:])
+    wanted = _parse_step(step)
     for index, item in enumerate(items):
         if step.startswith(KEY):
             if isinstance(item, dict) and all(
