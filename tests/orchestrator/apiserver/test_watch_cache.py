@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.apiserver.storage import RevisionClock, Storage
 from orchestrator.apiserver.watch_cache import Expired, WatchCache, Watcher
-from raftkv.client import Client
+from raftkv.client import Client, UnavailableError
 from tests.orchestrator.apiserver.conftest import Etcd, eventually
 
 _roots = itertools.count()
@@ -111,6 +111,14 @@ async def test_a_listing_again_ends_watchers_and_refreshes(cache: WatchCache) ->
         watch(cache, revision - 1)
 
 
+async def reachable(client: Client) -> bool:
+    try:
+        await client.get(b"any")
+    except UnavailableError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 async def test_compaction_costs_the_watchers_of_a_quiet_kind_nothing(own_etcd: Etcd) -> None:
     """The store's watch must resume below the compacted revision; progress knows a later one."""
@@ -129,6 +137,7 @@ async def test_compaction_costs_the_watchers_of_a_quiet_kind_nothing(own_etcd: E
         await client.compact(elsewhere)
         own_etcd.stop(kill=True)
         await asyncio.to_thread(own_etcd.start)
+        await eventually(lambda: reachable(client))
         written = await put(cache, "p")
         assert await collect(watcher, 1) == [written]
 
