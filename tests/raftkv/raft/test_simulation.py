@@ -203,7 +203,10 @@ PLANTED = [
     believe_own_optimism,
     answer_reads_of_nobody,
 ]
-WORLDS = {forget_vote: COLLIDING, read_without_asking: Faults()}
+WORLDS: dict[Callable[[pytest.MonkeyPatch], None], Faults] = {
+    forget_vote: COLLIDING,
+    read_without_asking: Faults(),
+}
 """The world in which a bug shows soonest, where that is not HARSH."""
 SEEDS_MAX = 40
 """Seeds within which each planted bug must show."""
