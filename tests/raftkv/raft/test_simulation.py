@@ -35,13 +35,13 @@ def check(seed: int, members: int = 3, run_ms: int = 20_000, faults: Faults | No
     assert all(log == logs[0] for log in logs)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_three_members_keep_every_promise(seed: int) -> None:
     """The five safety properties and linearizable reads, then liveness (Raft Figure 3)."""
     check(seed)
 
 
-@pytest.mark.parametrize("seed", range(100, 104))
+@pytest.mark.parametrize("seed", range(100, 102))
 def test_five_members_keep_every_promise(seed: int) -> None:
     check(seed, members=5, run_ms=12_000)
 
@@ -53,10 +53,10 @@ def test_a_single_member_needs_nobody() -> None:
 def test_progress_is_real() -> None:
     """The faults leave room for work: entries commit, reads are answered, terms pass."""
     cluster = SimulatedCluster(7)
-    cluster.run_for(60_000)
-    assert len(cluster.checker.committed) > 200
-    assert cluster.reads_done > 50
-    assert len(cluster.checker.leaders) > 3
+    cluster.run_for(30_000)
+    assert len(cluster.checker.committed) > 100
+    assert cluster.reads_done > 25
+    assert len(cluster.checker.leaders) > 2
 
 
 def test_one_seed_is_one_run() -> None:
