@@ -50,8 +50,8 @@ def named(**fields: Any) -> JsonObject:
 
 def changed(obj: JsonObject, path: str, value: Any) -> JsonObject:
     """A copy of `obj` with another value at a dotted path of keys and indexes."""
-    made = copy_json(obj)
-    holder = made
+    made: JsonObject = copy_json(obj)
+    holder: Any = made
     *steps, last = [int(step) if step.isdigit() else step for step in path.split(".")]
     for step in steps:
         holder = holder[step]
