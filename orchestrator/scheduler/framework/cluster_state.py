@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from orchestrator.api.json_object import JsonObject
+from orchestrator.scheduler.framework.anti_affinity import AntiAffinityGroups
 from orchestrator.scheduler.framework.host_ports import HostPort
 from orchestrator.scheduler.framework.pod_info import PodInfo
 from orchestrator.scheduler.framework.requests import Amounts, amounts
@@ -50,8 +51,8 @@ class ClusterState:
         self._changed: deque[str] = deque(maxlen=CHANGES_MAX)
         self.change_count = 0
         """Changes since the beginning; the last CHANGES_MAX can be read by `changes_since`."""
-        self.anti_affinity_pods: dict[str, PodInfo] = {}
-        """Placed pods with required anti-affinity, which refuse others from where they are."""
+        self.anti_affinity = AntiAffinityGroups()
+        """What placed pods refuse to have near them."""
 
     @property
     def node_count(self) -> int:
@@ -97,8 +98,7 @@ class ClusterState:
         info = self._node(node_name)
         info.pods[pod.uid] = pod
         self._node_of_pod[pod.uid] = node_name
-        if pod.required_anti_affinity:
-            self.anti_affinity_pods[pod.uid] = pod
+        self.anti_affinity.add(pod, node_name)
         self._count(info, pod, 1)
         info.ports.extend(pod.host_ports)
         self._touch(info)
@@ -110,7 +110,7 @@ class ClusterState:
             return
         info = self.nodes[node_name]
         pod = info.pods.pop(uid)
-        self.anti_affinity_pods.pop(uid, None)
+        self.anti_affinity.remove(pod, node_name)
         self._count(info, pod, -1)
         for port in pod.host_ports:
             info.ports.remove(port)

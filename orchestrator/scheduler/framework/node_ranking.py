@@ -7,6 +7,7 @@ O(nodes). Entries of nodes that changed since are left in the heap and skipped w
 
 import heapq
 from collections import Counter
+from collections.abc import Generator
 from typing import Protocol
 
 from orchestrator.scheduler.framework.cluster_state import ClusterState, NodeInfo
@@ -45,6 +46,25 @@ class NodeRanking:
                 return node
             heapq.heappop(self._heap)
         return None
+
+    def in_order(self, pod: PodInfo) -> Generator[NodeInfo, None, None]:
+        """Yield the feasible nodes, best first; costs O(log nodes) for each that is asked for.
+
+        Close the generator before the state changes: what it passed goes back to its place then.
+        """
+        self._catch_up(pod)
+        nodes = self._state.nodes
+        passed: list[tuple[float, float, int, str]] = []
+        try:
+            while self._heap:
+                entry = heapq.heappop(self._heap)
+                node = nodes.get(entry[3])
+                if node is not None and node.generation == entry[2]:
+                    passed.append(entry)
+                    yield node
+        finally:
+            for entry in passed:
+                heapq.heappush(self._heap, entry)
 
     def feasible(self, pod: PodInfo) -> list[tuple[float, NodeInfo]]:
         """Return all feasible nodes with their scores, in no order; costs O(nodes)."""

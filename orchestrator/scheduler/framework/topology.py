@@ -1,18 +1,20 @@
 """Where other pods are, by domain: topology spread, pod affinity and anti-affinity.
 
-A domain is the set of nodes with one value of a label, such as a zone. A view counts matching pods
-per domain once for the pod to place, and then answers for each node in O(constraints).
+A domain is the set of nodes with one value of a label, such as a zone. For each signature the
+counts of matching pods per domain are kept, and only the nodes that changed are counted again.
 """
 
-from collections import Counter
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Final
 
 from orchestrator.api.json_object import JsonObject
-from orchestrator.api.selectors import LabelSelector
 from orchestrator.scheduler.framework.cluster_state import ClusterState, NodeInfo
 from orchestrator.scheduler.framework.node_affinity import matches_node
 from orchestrator.scheduler.framework.node_filter import HARD_EFFECTS
 from orchestrator.scheduler.framework.pod_info import REQUIRED, PodInfo
+from orchestrator.scheduler.framework.pod_term import PodTerm
 from orchestrator.scheduler.framework.taints import untolerated
 
 PREFERRED: Final = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -22,184 +24,186 @@ SPREAD_LABEL: Final = (
 )
 AFFINITY: Final = "node(s) didn't match pod affinity rules"
 ANTI_AFFINITY: Final = "node(s) didn't match pod anti-affinity rules"
-EXISTING_ANTI_AFFINITY: Final = "node(s) didn't satisfy existing pods anti-affinity rules"
 SPREAD_WEIGHT: Final = 2.0
 POD_AFFINITY_WEIGHT: Final = 2.0
 
 
-def needs_topology(pod: PodInfo, state: ClusterState) -> bool:
-    """Say whether placing the pod depends on pods of other nodes."""
-    affinity = pod.spec.get("affinity") or {}
-    return bool(
-        state.anti_affinity_pods
-        or pod.spec.get("topologySpreadConstraints")
-        or affinity.get("podAffinity")
-        or affinity.get("podAntiAffinity")
-    )
+class DomainCounts:
+    """Matching pods per domain of one label, over the eligible nodes."""
 
+    def __init__(
+        self,
+        key: str,
+        matches: Callable[[PodInfo], bool],
+        is_eligible: Callable[[NodeInfo], bool] = lambda node: True,
+    ) -> None:
+        self.key = key
+        self.pods: dict[str, int] = {}
+        """By domain. A domain with eligible nodes is in it, even with 0 pods."""
+        self.total = 0
+        self._matches = matches
+        self._is_eligible = is_eligible
+        self._nodes: dict[str, int] = {}
+        self._by_node: dict[str, tuple[str, int]] = {}
 
-class _Term:
-    """An affinity term: which pods it looks at, and how many are in each domain of its key."""
+    def recount(self, name: str, node: NodeInfo | None) -> None:
+        """Take the node's present state in the place of what was counted for it."""
+        known = self._by_node.pop(name, None)
+        if known is not None:
+            self._add(known[0], -known[1], -1)
+        if node is None or not node.exists:
+            return
+        domain = node.labels.get(self.key)
+        if domain is not None and self._is_eligible(node):
+            count = sum(map(self._matches, node.pods.values()))
+            self._by_node[name] = domain, count
+            self._add(domain, count, 1)
 
-    def __init__(self, term: JsonObject, owner: PodInfo) -> None:
-        self.key: str = term["topologyKey"]
-        self._selector = _selector(term, owner.labels)
-        self._namespaces = frozenset(term.get("namespaces") or ())
-        self._every_namespace = term.get("namespaceSelector") == {}
-        if not self._namespaces and "namespaceSelector" not in term:
-            self._namespaces = frozenset((owner.namespace,))
-        self.domains: Counter[str] = Counter()
-
-    def matches(self, pod: PodInfo) -> bool:
-        in_namespace = self._every_namespace or pod.namespace in self._namespaces
-        return in_namespace and self._selector.matches(pod.labels)
+    def _add(self, domain: str, pods: int, nodes: int) -> None:
+        self.total += pods
+        self.pods[domain] = self.pods.get(domain, 0) + pods
+        self._nodes[domain] = self._nodes.get(domain, 0) + nodes
+        if not self._nodes[domain]:
+            del self._nodes[domain], self.pods[domain]
 
 
 class _Spread:
-    """A topology spread constraint with the matching pods of each eligible domain."""
+    """A topology spread constraint of the pods of one signature."""
 
     def __init__(self, constraint: JsonObject, pod: PodInfo) -> None:
-        self.key: str = constraint["topologyKey"]
+        self._term = PodTerm(constraint, pod.namespace, pod.labels)
+        self._pod = pod
         self.max_skew: int = constraint["maxSkew"]
-        self.hard = constraint["whenUnsatisfiable"] == "DoNotSchedule"
+        self.is_hard = constraint["whenUnsatisfiable"] == "DoNotSchedule"
         self._min_domains: int = constraint.get("minDomains") or 1
-        self._selector = _selector(constraint, pod.labels)
-        self._namespace = pod.namespace
         self._honour_taints = constraint.get("nodeTaintsPolicy") == "Honor"
         self._honour_affinity = constraint.get("nodeAffinityPolicy", "Honor") == "Honor"
-        self.counts_itself = int(self._selector.matches(pod.labels))
-        self.domains: dict[str, int] = {}
-        self.fewest = self.most = 0
+        self._counts_itself = int(self._term.matches(pod))
+        self.counts = DomainCounts(self._term.key, self._term.matches, self._is_eligible)
+        self._fewest = self._most = 0
 
-    def count(self, node: NodeInfo, pod: PodInfo) -> None:
-        domain = node.labels.get(self.key)
-        if domain is None or not self._is_eligible(node, pod):
-            return
-        matching = sum(
-            other.namespace == self._namespace and self._selector.matches(other.labels)
-            for other in node.pods.values()
-        )
-        self.domains[domain] = self.domains.get(domain, 0) + matching
-
-    def _is_eligible(self, node: NodeInfo, pod: PodInfo) -> bool:
-        if self._honour_affinity and not matches_node(pod.spec, node.name, node.labels):
+    def _is_eligible(self, node: NodeInfo) -> bool:
+        spec = self._pod.spec
+        if self._honour_affinity and not matches_node(spec, node.name, node.labels):
             return False
-        tolerations = pod.spec.get("tolerations") or ()
+        tolerations = spec.get("tolerations") or ()
         return not self._honour_taints or not untolerated(node.taints, tolerations, HARD_EFFECTS)
 
     def finish_counting(self) -> None:
-        """Compute what all nodes are compared with; too few domains count as an empty one more."""
-        self.most = max(self.domains.values(), default=0)
-        self.fewest = min(self.domains.values(), default=0)
-        if len(self.domains) < self._min_domains:
-            self.fewest = 0
+        """Compute what nodes are compared with; too few domains count as one more, empty."""
+        counts = self.counts.pods.values()
+        self._most = max(counts, default=0)
+        enough = len(self.counts.pods) >= self._min_domains
+        self._fewest = min(counts, default=0) if enough else 0
 
-    def skew(self, domain: str) -> int:
-        """Return how far the domain would be above the emptiest, with the pod in it."""
-        return self.domains.get(domain, 0) + self.counts_itself - self.fewest
+    def refusal(self, node: NodeInfo) -> str:
+        """Say why the pod may not be on the node; empty where it may."""
+        domain = node.labels.get(self.counts.key)
+        if domain is None:
+            return SPREAD_LABEL
+        skew = self.counts.pods.get(domain, 0) + self._counts_itself - self._fewest
+        return SPREAD if skew > self.max_skew else ""
+
+    def score(self, node: NodeInfo) -> float:
+        """Return [0, 100], most for the emptiest domain."""
+        domain = node.labels.get(self.counts.key)
+        if domain is None:
+            return 0.0
+        return 100.0 * (1 - self.counts.pods.get(domain, 0) / (self._most + 1))
 
 
-class TopologyView:
-    """The cluster's domains as one pod's constraints, and other pods' anti-affinity, see them."""
+class Topology:
+    """The constraints of one signature, and the cluster's domains as they see them."""
 
     def __init__(self, state: ClusterState, pod: PodInfo) -> None:
         affinity = pod.spec.get("affinity") or {}
         pod_affinity = affinity.get("podAffinity") or {}
         anti_affinity = affinity.get("podAntiAffinity") or {}
-        self._pod = pod
-        self._spreads = [_Spread(c, pod) for c in pod.spec.get("topologySpreadConstraints") or ()]
-        self._required = [_Term(term, pod) for term in pod_affinity.get(REQUIRED) or ()]
-        self._forbidden = [_Term(term, pod) for term in pod.required_anti_affinity]
+        self._state = state
+        self._seen_changes: int | None = None
+        spreads = [_Spread(c, pod) for c in pod.spec.get("topologySpreadConstraints") or ()]
+        self._hard_spreads = [spread for spread in spreads if spread.is_hard]
+        self._soft_spreads = [spread for spread in spreads if not spread.is_hard]
+        self._required = [_counts(term, pod) for term in pod_affinity.get(REQUIRED) or ()]
+        self._forbidden = [_counts(term, pod) for term in pod.required_anti_affinity]
         self._preferred = _weighted(pod_affinity, pod, 1) + _weighted(anti_affinity, pod, -1)
         self._weight_total = sum(abs(weight) for weight, _ in self._preferred)
-        self._refused_domains = _domains_refused_by_others(state, pod)
-        terms = [*self._required, *self._forbidden, *(term for _, term in self._preferred)]
-        if terms or self._spreads:
-            for node in state.nodes.values():
-                if node.exists:
-                    self._count(node, terms)
-        for spread in self._spreads:
+        self._matches_itself = all(
+            PodTerm(term, pod.namespace, pod.labels).matches(pod)
+            for term in pod_affinity.get(REQUIRED) or ()
+        )
+        self._all_counts = [
+            *(spread.counts for spread in spreads),
+            *self._required,
+            *self._forbidden,
+            *(counts for _, counts in self._preferred),
+        ]
+
+    @property
+    def is_soft(self) -> bool:
+        """Say whether domains change the order of nodes, beyond forbidding some."""
+        return bool(self._soft_spreads or self._preferred)
+
+    def catch_up(self) -> None:
+        """Count the nodes that changed since the last call; all of them the first time."""
+        state = self._state
+        changed = None
+        if self._seen_changes is not None:
+            changed = state.changes_since(self._seen_changes)
+        for name in {*state.nodes} if changed is None else changed:
+            for counts in self._all_counts:
+                counts.recount(name, state.nodes.get(name))
+        self._seen_changes = state.change_count
+        for spread in (*self._hard_spreads, *self._soft_spreads):
             spread.finish_counting()
         # The first of a group that wants to be together may go anywhere.
-        self._is_first = not any(sum(term.domains.values()) for term in self._required) and all(
-            term.matches(pod) for term in self._required
-        )
+        nobody_yet = not any(counts.total for counts in self._required)
+        self._may_begin = self._matches_itself and nobody_yet
 
-    def _count(self, node: NodeInfo, terms: list[_Term]) -> None:
-        for spread in self._spreads:
-            spread.count(node, self._pod)
-        for term in terms:
-            domain = node.labels.get(term.key)
-            if domain is not None:
-                term.domains[domain] += sum(map(term.matches, node.pods.values()))
-
-    def refusals(self, node: NodeInfo) -> list[str]:
-        """Return why the pod cannot be on the node because of where other pods are."""
-        labels = node.labels
-        for spread in self._spreads:
-            if not spread.hard:
-                continue
-            if spread.key not in labels:
-                return [SPREAD_LABEL]
-            if spread.skew(labels[spread.key]) > spread.max_skew:
-                return [SPREAD]
-        for term in self._required:
-            domain = labels.get(term.key)
-            if domain is None or not (term.domains[domain] or self._is_first):
-                return [AFFINITY]
-        for term in self._forbidden:
-            if term.key in labels and term.domains[labels[term.key]]:
-                return [ANTI_AFFINITY]
-        if any(labels.get(key) == domain for key, domain in self._refused_domains):
-            return [EXISTING_ANTI_AFFINITY]
-        return []
+    def refusal(self, node: NodeInfo) -> str:
+        """Say why the pod cannot be on the node for where other pods are; empty where it can."""
+        for spread in self._hard_spreads:
+            if reason := spread.refusal(node):
+                return reason
+        for counts in self._required:
+            domain = node.labels.get(counts.key)
+            if domain is None or not (counts.pods.get(domain) or self._may_begin):
+                return AFFINITY
+        for counts in self._forbidden:
+            if counts.pods.get(node.labels.get(counts.key, "")):
+                return ANTI_AFFINITY
+        return ""
 
     def score(self, node: NodeInfo) -> float:
         """Return the soft constraints' part of the node's score."""
-        total = 0.0
-        for spread in self._spreads:
-            if spread.hard:
-                continue
-            domain = node.labels.get(spread.key)
-            if domain is not None:
-                fullness = spread.domains.get(domain, 0) / (spread.most + 1)
-                total += SPREAD_WEIGHT * 100.0 * (1 - fullness)
+        total = SPREAD_WEIGHT * sum(spread.score(node) for spread in self._soft_spreads)
         if self._weight_total:
             met = sum(
                 weight
-                for weight, term in self._preferred
-                if term.domains[node.labels.get(term.key, "")]
+                for weight, counts in self._preferred
+                if counts.pods.get(node.labels.get(counts.key, ""))
             )
             total += POD_AFFINITY_WEIGHT * 100.0 * met / self._weight_total
         return total
 
 
-def _weighted(affinity: JsonObject, pod: PodInfo, sign: int) -> list[tuple[int, _Term]]:
+def has_topology(pod: PodInfo) -> bool:
+    """Say whether the pod itself has constraints on where other pods are."""
+    affinity = pod.spec.get("affinity") or {}
+    return bool(
+        pod.spec.get("topologySpreadConstraints")
+        or affinity.get("podAffinity")
+        or affinity.get("podAntiAffinity")
+    )
+
+
+def _counts(term: JsonObject, pod: PodInfo) -> DomainCounts:
+    parsed = PodTerm(term, pod.namespace, pod.labels)
+    return DomainCounts(parsed.key, parsed.matches)
+
+
+def _weighted(affinity: JsonObject, pod: PodInfo, sign: int) -> list[tuple[int, DomainCounts]]:
     return [
-        (sign * row["weight"], _Term(row["podAffinityTerm"], pod))
+        (sign * row["weight"], _counts(row["podAffinityTerm"], pod))
         for row in affinity.get(PREFERRED) or ()
     ]
-
-
-def _domains_refused_by_others(state: ClusterState, pod: PodInfo) -> set[tuple[str, str]]:
-    """Return the (label, value) domains where a placed pod's anti-affinity keeps this pod out."""
-    refused = set()
-    for other in state.anti_affinity_pods.values():
-        node = state.nodes[state.node_of(other.uid) or ""]
-        for row in other.required_anti_affinity:
-            term = _Term(row, other)
-            if term.key in node.labels and term.matches(pod):
-                refused.add((term.key, node.labels[term.key]))
-    return refused
-
-
-def _selector(term: JsonObject, labels: dict[str, str]) -> LabelSelector:
-    """Read a term's selector; matchLabelKeys adds the pod's own values of those labels."""
-    selector = term.get("labelSelector")
-    keys = [key for key in term.get("matchLabelKeys") or () if key in labels]
-    if selector is None or not keys:
-        return LabelSelector.from_object(selector)
-    own = {key: labels[key] for key in keys}
-    return LabelSelector.from_object(
-        {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), **own}}
-    )

@@ -32,7 +32,7 @@ async def outcomes(script: list[Result | Exception], expected_calls: int) -> int
     async with asyncio.timeout(5):
         running = asyncio.ensure_future(controller.run())
         await reached.wait()
-        while queue.num_requeues("key"):  # noqa: ASYNC110 - the queue has no event for this
+        while queue.num_requeues("key"):
             await asyncio.sleep(0.001)
         queue.shut_down()
         await running

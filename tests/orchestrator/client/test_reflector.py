@@ -89,7 +89,7 @@ class Sightings:
 
     async def become(self, expected: list[str]) -> None:
         async with asyncio.timeout(5):
-            while self.seen != expected:  # noqa: ASYNC110 - polled with a deadline
+            while self.seen != expected:
                 await asyncio.sleep(0.002)
 
 

@@ -210,7 +210,7 @@ class ControlPlane:
     async def until(self, holds: Callable[[], Any], wait_s: float = WAIT_S) -> None:
         """Poll an async predicate until it is true; TimeoutError after `wait_s`."""
         async with asyncio.timeout(wait_s):
-            while not await holds():  # noqa: ASYNC110 - the state is behind a server
+            while not await holds():
                 await asyncio.sleep(0.02)
 
 

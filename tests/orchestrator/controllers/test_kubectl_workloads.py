@@ -88,6 +88,40 @@ async def test_create_scale_update_and_undo(plane: ControlPlane, kubectl: Kubect
     assert await kubectl("get", "pods,replicasets", "-o", "name") == ""
 
 
+DAEMON_SET = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: agent, image: "agent:1"}]}
+"""
+
+
+@pytest.mark.slow
+async def test_daemon_set_update_and_undo(
+    plane: ControlPlane, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        await plane.add_node(name)
+    manifest = tmp_path / "daemon-set.yaml"
+    manifest.write_text(DAEMON_SET)
+    await kubectl("apply", "-f", str(manifest))
+    await kubectl("rollout", "status", "daemonset/agent", "--timeout=30s")
+    await kubectl("set", "image", "daemonset/agent", "agent=agent:2")
+    await kubectl("rollout", "status", "daemonset/agent", "--timeout=30s")
+    history = await kubectl("rollout", "history", "daemonset/agent")
+    assert [line.split()[0] for line in history.split("\n")[2:4]] == ["1", "2"]
+    await kubectl("rollout", "undo", "daemonset/agent")
+    await kubectl("rollout", "status", "daemonset/agent", "--timeout=30s")
+    images = await kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.containers[0].image}")
+    assert images.split() == ["agent:1"] * 2
+    history = await kubectl("rollout", "history", "daemonset/agent")
+    assert [line.split()[0] for line in history.split("\n")[2:4]] == ["2", "3"]
+
+
 @pytest.mark.slow
 async def test_drain_and_cordon(plane: ControlPlane, kubectl: Kubectl) -> None:
     for name in ("a", "b"):
