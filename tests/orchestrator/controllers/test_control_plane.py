@@ -300,3 +300,33 @@ async def test_a_replication_controller_adopts_and_releases(plane: ControlPlane)
 
     await plane.until(released)
     assert "orphan" in await plane.names(POD)
+
+
+@pytest.mark.slow
+async def test_dependents_of_owners_that_never_were(plane: ControlPlane) -> None:
+    owner = await plane.client.create(
+        CONFIG_MAP, "default", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "o"}}
+    )
+    real = {"apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": owner["metadata"]["uid"]}
+    same_name_other_uid = {**real, "uid": "11111111-2222-3333-4444-555555555555"}
+    for name, owners in (
+        ("absent", [same_name_other_uid]),
+        ("both", [real, same_name_other_uid]),
+        ("kept", [real]),
+    ):
+        metadata = {"name": name, "ownerReferences": owners}
+        obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        await plane.client.create(CONFIG_MAP, "default", obj)
+
+    async def collected() -> bool:
+        found = {o["metadata"]["name"]: o for o in await plane.items(CONFIG_MAP)}
+        both = found["both"]["metadata"]["ownerReferences"]
+        return "absent" not in found and both == [real] and "kept" in found
+
+    await plane.until(collected)
+    await plane.client.delete(CONFIG_MAP, "default", "o")
+
+    async def all_gone() -> bool:
+        return await plane.names(CONFIG_MAP) in ([], ["kube-root-ca.crt"])
+
+    await plane.until(all_gone)
