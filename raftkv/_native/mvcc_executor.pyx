@@ -291,9 +291,10 @@ cdef class MvccExecutor:
         cdef int error
         self.path.size = 0
         self.path_at = 0
+        self.range_error = 0
         error = self.plan_txn(body, 1)
-        if error:
-            return error
+        if error or self.range_error:
+            return error if error else self.range_error
         error = self.run_txn(body, out)
         if error:
             return error
@@ -370,7 +371,9 @@ cdef class MvccExecutor:
             if error:
                 return error
             parse_range(op.body, &get)
-            return self.check_revision(get.revision)
+            if not self.range_error:
+                self.range_error = self.check_revision(get.revision)
+            return 0
         if op.tag == TAG_OP_PUT:
             error = check_put_request(op.body)
             if error:

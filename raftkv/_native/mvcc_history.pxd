@@ -21,10 +21,13 @@ cdef class HistoryWalk:
     cdef int64_t bytes_taken
     cdef Buffer out
 
-    # Hash: of what compaction to `compact_revision` keeps.
-    cdef bint hashing
+    # Both: of what compaction to `compact_revision` keeps, come to yet or not.
     cdef int64_t compact_revision
+
+    cdef bint hashing
     cdef uint32_t crc
 
-cdef list collect_events(MvccView view, int64_t start, int64_t end, int64_t bytes_max)
+cdef list collect_events(
+    MvccView view, int64_t start, int64_t end, int64_t bytes_max, int64_t compact_revision
+)
 cdef uint32_t hash_history(MvccView view, int64_t end, int64_t compact_revision) except? 0

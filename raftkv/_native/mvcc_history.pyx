@@ -71,6 +71,8 @@ cdef class HistoryWalk:
         if self.hashing:
             self.last_main = version.main
             return add_to_hash(self, version)
+        if version.main <= self.compact_revision and not kept_by_compaction(self, version):
+            return 0
         if version.main != self.last_main and self.bytes_taken >= self.bytes_max:
             self.full = True
             return 0
@@ -141,16 +143,23 @@ cdef int walk_tree(HistoryWalk walk, int64_t start) except -1:
     return 0
 
 
-cdef int add_to_hash(HistoryWalk walk, const KeyVersion *version) except -1:
+cdef bint kept_by_compaction(HistoryWalk walk, const KeyVersion *version) except -1:
+    """Tell whether compaction leaves this version, which is not above the compact revision.
+
+    Answers are the same before and after it was worked off, and so on every member.
+    """
     cdef KeyVersion kept
+    if version.version == 0 and version.main < walk.compact_revision:
+        return False
+    if not walk.view.lookup(version.key, version.key_size, walk.compact_revision, &kept):
+        return False
+    return kept.main == version.main and kept.sub == version.sub
+
+
+cdef int add_to_hash(HistoryWalk walk, const KeyVersion *version) except -1:
     cdef int64_t numbers[5]
-    if version.main <= walk.compact_revision:
-        if version.version == 0 and version.main < walk.compact_revision:
-            return 0
-        if not walk.view.lookup(version.key, version.key_size, walk.compact_revision, &kept):
-            return 0
-        if kept.main != version.main or kept.sub != version.sub:
-            return 0
+    if version.main <= walk.compact_revision and not kept_by_compaction(walk, version):
+        return 0
     numbers[0] = version.main
     numbers[1] = version.sub
     numbers[2] = version.create_revision
@@ -165,9 +174,12 @@ cdef int add_to_hash(HistoryWalk walk, const KeyVersion *version) except -1:
     return 0
 
 
-cdef list collect_events(MvccView view, int64_t start, int64_t end, int64_t bytes_max):
+cdef list collect_events(
+    MvccView view, int64_t start, int64_t end, int64_t bytes_max, int64_t compact_revision
+):
     cdef HistoryWalk walk = HistoryWalk()
     walk.view = view
+    walk.compact_revision = compact_revision
     walk.end = end
     walk.events = []
     walk.bytes_max = bytes_max

@@ -236,7 +236,7 @@ cdef int check_txn_ops(Span span, int64_t ops_max, int depth) noexcept nogil:
 cdef class Writes:
     """What one branch may write: keys put, and disjoint sorted key intervals deleted.
 
-    An interval is (first key, end key or None for no end).
+    An interval is (first key, end key); an end at or before the first key makes it empty.
     """
 
     cdef set puts
@@ -253,9 +253,10 @@ cdef class Writes:
         cdef list merged = []
         first = last = None
         for start, end in sorted(self.deletes, key=first_of):
-            if first is not None and (last is None or start <= last):
-                if last is not None and (end is None or end > last):
-                    last = end
+            if end <= start:
+                continue
+            if first is not None and start <= last:
+                last = max(last, end)
                 continue
             if first is not None:
                 merged.append((first, last))
@@ -270,8 +271,7 @@ cdef class Writes:
         at = bisect_right(self.starts, key) - 1
         if at < 0:
             return False
-        end = self.deletes[at][1]
-        return end is None or key < end
+        return key < self.deletes[at][1]
 
 
 cdef object first_of(tuple pair):
@@ -289,7 +289,7 @@ cdef tuple delete_interval(Span body):
     end = span_bytes(request.range_end)
     if not end:
         return (key, key + b"\0")
-    return (key, None if end == b"\0" else end)
+    return (key, end)           # as etcd: a delete without end, b"\0", clashes with no put
 
 
 cdef int add_nested(Writes writes, Span txn) except -1:

@@ -64,11 +64,12 @@ def check_txn_ops(request: rpc_pb2.TxnRequest, ops_max: int, depth: int) -> int:
     return 0
 
 
-Interval = tuple[bytes, bytes | None]
+Interval = tuple[bytes, bytes]
+"""First key and end; empty when the end is not after the first key."""
 
 
 def deletes_key(deletes: Sequence[Interval], key: bytes) -> bool:
-    return any(start <= key and (end is None or key < end) for start, end in deletes)
+    return any(start <= key < end for start, end in deletes)
 
 
 def collect_writes(ops: Sequence[rpc_pb2.RequestOp]) -> tuple[set[bytes], list[Interval]] | None:
@@ -78,7 +79,8 @@ def collect_writes(ops: Sequence[rpc_pb2.RequestOp]) -> tuple[set[bytes], list[I
     for op in ops:
         if op.HasField("request_delete_range"):
             key, end = op.request_delete_range.key, op.request_delete_range.range_end
-            deletes.append((key, key + b"\0" if not end else None if end == b"\0" else end))
+            # As etcd: a delete without end, b"\0", clashes with no put.
+            deletes.append((key, end or key + b"\0"))
     for op in ops:
         if not op.HasField("request_txn"):
             continue

@@ -402,7 +402,8 @@ cdef class MvccStore:
         self.check_open()
         if start_revision < self.executor.compact_revision:
             raise StoreError(ERROR_COMPACTED)
-        return collect_events(self.view, start_revision, end_revision, bytes_max)
+        return collect_events(
+            self.view, start_revision, end_revision, bytes_max, self.executor.compact_revision)
 
     def hash_kv(self, int64_t revision):
         self.check_open()

@@ -192,7 +192,14 @@ class MvccStoreReference:
             return False
         return compare_holds(compare, Version(compare.key, 0, 0))
 
-    def plan(self, request: rpc_pb2.TxnRequest, path: list[bool], depth: int) -> None:
+    def plan(
+        self,
+        request: rpc_pb2.TxnRequest,
+        path: list[bool],
+        ranges: list[rpc_pb2.RangeRequest],
+        depth: int,
+    ) -> None:
+        """Add the branches to take to `path`, and to `ranges` what they read."""
         if depth > TXN_DEPTH_MAX:
             raise Refused(ErrorCode.TOO_MANY_OPS)
         if any(not compare.key for compare in request.compare):
@@ -204,14 +211,14 @@ class MvccStoreReference:
                 case "request_range":
                     if error := check_range(op.request_range):
                         raise Refused(ErrorCode(error))
-                    self.check_revision(op.request_range.revision)
+                    ranges.append(op.request_range)
                 case "request_put":
                     self.plan_put(op.request_put)
                 case "request_delete_range":
                     if error := check_delete_range(op.request_delete_range):
                         raise Refused(ErrorCode(error))
                 case "request_txn":
-                    self.plan(op.request_txn, path, depth + 1)
+                    self.plan(op.request_txn, path, ranges, depth + 1)
                 case _:
                     raise Refused(ErrorCode.KEY_NOT_FOUND)
 
@@ -225,9 +232,11 @@ class MvccStoreReference:
 
     def run_txn(self, request: rpc_pb2.TxnRequest) -> rpc_pb2.TxnResponse:
         path: list[bool] = []
-        self.plan(request, path, 1)
-        response = self.follow(request, iter_path := path[::-1])
-        assert not iter_path
+        ranges: list[rpc_pb2.RangeRequest] = []
+        self.plan(request, path, ranges, 1)
+        for range_request in ranges:  # etcd tells the errors of puts before those of ranges
+            self.check_revision(range_request.revision)
+        response = self.follow(request, path[::-1])
         response.header.CopyFrom(self.header(self.seen_revision))
         return response
 
