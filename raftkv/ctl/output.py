@@ -40,8 +40,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], is_terminal: bo
         lines(ascii_table(headers, rows))
         return
     view = Table(box=box.ROUNDED, header_style="bold cyan")
-    for header in headers:
-        view.add_column(header, overflow="fold")
+    for at, header in enumerate(headers):
+        view.add_column(header, overflow="fold", no_wrap=at == 0)
     for row in rows:
         view.add_row(*(_coloured(cell) for cell in row))
     Console(file=sys.stdout).print(view)
