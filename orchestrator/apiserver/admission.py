@@ -27,15 +27,26 @@ class AdmissionPlugin(Protocol):
     async def admit_create(self, context: RequestContext, obj: JsonObject) -> None: ...
 
 
+class DeletionPlugin(Protocol):
+    """One rule on deletions."""
+
+    async def admit_delete(self, context: RequestContext, name: str) -> None: ...
+
+
 class AdmissionChain:
     """Plugins, one after the other; the first refusal ends it."""
 
     def __init__(self, plugins: Sequence[AdmissionPlugin] = ()) -> None:
         self.plugins = list(plugins)
+        self.deletion_plugins: list[DeletionPlugin] = []
 
     async def admit_create(self, context: RequestContext, obj: JsonObject) -> None:
         for plugin in self.plugins:
             await plugin.admit_create(context, obj)
+
+    async def admit_delete(self, context: RequestContext, name: str) -> None:
+        for plugin in self.deletion_plugins:
+            await plugin.admit_delete(context, name)
 
 
 class NamespaceSource(Protocol):
@@ -45,7 +56,12 @@ class NamespaceSource(Protocol):
 
 
 class NamespaceLifecycle:
-    """Refuses new objects in a namespace that does not exist (404) or is going away (403)."""
+    """Refuses new objects in a namespace that does not exist (404) or is going away (403).
+
+    The namespaces that the cluster itself lives in cannot be deleted (403).
+    """
+
+    IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 
     def __init__(self, namespaces: NamespaceSource) -> None:
         self._namespaces = namespaces
@@ -64,9 +80,17 @@ class NamespaceLifecycle:
             name = obj["metadata"].get("name", "")
             raise errors.namespace_terminating(context.resource, name, context.namespace)
 
+    async def admit_delete(self, context: RequestContext, name: str) -> None:
+        if _is_namespace(context) and name in self.IMMORTAL:
+            raise errors.forbidden(context.resource, name, "this namespace may not be deleted")
+
 
 class _NamespaceName:
     group, plural, kind = "", "namespaces", "Namespace"
+
+
+def _is_namespace(context: RequestContext) -> bool:
+    return context.resource.kind == "Namespace" and not context.resource.group
 
 
 def _is_pod(context: RequestContext) -> bool:

@@ -47,6 +47,8 @@ class Admission(Protocol):
 
     async def admit_create(self, context: RequestContext, obj: JsonObject) -> None: ...
 
+    async def admit_delete(self, context: RequestContext, name: str) -> None: ...
+
 
 class Companions(Protocol):
     """What else a kind keeps in the store beside its objects."""
@@ -193,6 +195,7 @@ class ResourceStore:
         self, context: RequestContext, name: str, options: DeleteOptions
     ) -> tuple[Stored, bool]:
         """Delete by the rules of `plan_deletion`; return the object and whether it is gone."""
+        await self._admission.admit_delete(context, name)
 
         async def change(present: JsonObject) -> JsonObject:
             check_preconditions(self.resource, present, options)
@@ -218,9 +221,10 @@ class ResourceStore:
             random=random.SystemRandom(),
         )
         strategy.default(obj)
+        # Before admission: what that adds is nobody's, and no apply may take it away.
+        self._track(context, None, obj)
         await self._admission.admit_create(context, obj)
         strategy.prepare_for_create(obj)
-        self._track(context, None, obj)
         faults = strategy.validate(obj)
         if faults:
             raise errors.invalid(self.resource, obj["metadata"].get("name", ""), faults)

@@ -120,8 +120,10 @@ class ApiServer:
         self._admission = AdmissionChain()
         self.stores = self._make_stores()
         self.access = InternalAccess(self.stores)
+        lifecycle = NamespaceLifecycle(self.access)
+        self._admission.deletion_plugins.append(lifecycle)
         self._admission.plugins += [
-            NamespaceLifecycle(self.access),
+            lifecycle,
             Priority(),
             ServiceAccount(),
             DefaultTolerationSeconds(),

@@ -226,6 +226,12 @@ async def test_create_needs_a_living_namespace(rest: Rest) -> None:
     assert (await rest.get("/api/v1/namespaces/leaving"))[0] == 404
 
 
+async def test_the_clusters_own_namespaces_stay(rest: Rest) -> None:
+    code, status = await rest.call("DELETE", "/api/v1/namespaces/kube-system")
+    assert (code, status["reason"]) == (403, "Forbidden")
+    assert "this namespace may not be deleted" in status["message"]
+
+
 async def test_binding_assigns_a_pod_once(rest: Rest) -> None:
     await rest.make(PODS, pod("p"))
     binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
