@@ -37,7 +37,7 @@ def apply_patch(resource: Resource, media_type: str, data: bytes, obj: JsonObjec
     except ParseError as error:
         raise bad_request(f"error decoding patch: {error}") from error
     if patch_type == JSON_PATCH:
-        return apply_json_patch(resource, obj, patch)
+        return apply_json_patch(obj, patch)
     if not isinstance(patch, dict):
         raise bad_request("error decoding patch: not an object")
     if patch_type == MERGE_PATCH:

@@ -6,7 +6,6 @@ from typing import Any
 
 from orchestrator.api.errors import StatusError, bad_request, too_large
 from orchestrator.api.json_object import JsonObject, copy_json
-from orchestrator.api.resource import Resource
 
 OPERATIONS_MAX = 10_000
 COPIED_VALUES_MAX = 1_000_000
@@ -19,7 +18,7 @@ class _PatchError(ValueError):
     """The patch does not fit the object."""
 
 
-def apply_json_patch(resource: Resource, obj: JsonObject, patch: Any) -> JsonObject:
+def apply_json_patch(obj: JsonObject, patch: Any) -> JsonObject:
     """Return a copy of `obj` after every operation of `patch`, or raise and change nothing.
 
     StatusError 400 (not a patch), 413 (too many operations) or 422 (an operation that does not
@@ -37,21 +36,16 @@ def apply_json_patch(resource: Resource, obj: JsonObject, patch: Any) -> JsonObj
         try:
             document.apply(row)
         except _PatchError as error:
-            raise _unprocessable(resource, obj, str(error)) from error
+            raise _unprocessable(str(error)) from error
     if not isinstance(document.root, dict):
-        raise _unprocessable(resource, obj, "the result is not an object")
+        raise _unprocessable("the result is not an object")
     return document.root
 
 
-def _unprocessable(resource: Resource, obj: JsonObject, text: str) -> StatusError:
-    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = {
-        "name": (obj.get("metadata") or {}).get("name", ""),
-        "group": resource.group,
-        "kind": resource.kind,
-    }
-    message = f"the server rejected our request due to an error in our request: {kind}: {text}"
-    return StatusError(422, "Invalid", message, {k: v for k, v in details.items() if v})
+def _unprocessable(text: str) -> StatusError:
+    """422 with no kind, name or cause: beside those, kubectl does not show the message."""
+    message = f"the server rejected our request due to an error in our request: {text}"
+    return StatusError(422, "Invalid", message, {})
 
 
 class _Document:
