@@ -29,7 +29,10 @@ from orchestrator.runtime.protocol import (
     SandboxStatus,
 )
 
-HOW_TO_LOAD = "images are local here: load it with `orchestrator image load ARCHIVE`"
+HOW_TO_LOAD = (
+    "images are never pulled here: put its OCI archive into `images` in the data directory "
+    "and start the cluster again"
+)
 
 Event = Callable[[EventType, str, str], None]
 """Type, reason, message: recorded for the pod."""

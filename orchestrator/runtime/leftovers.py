@@ -19,11 +19,13 @@ from orchestrator.runtime.containerd_config import ContainerdLayout
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
+CNI_RESULTS = Path("/var/lib/cni/results")
+
 SHARED_DIRECTORIES = (
     Path("/run/containerd/s"),
     Path("/run/containerd"),
-    Path("/var/lib/cni/results"),
-    Path("/var/lib/cni"),
+    CNI_RESULTS,
+    CNI_RESULTS.parent,
 )
 """Where shims and CNI put things whatever they are told; removed where nobody's thing is left."""
 
@@ -35,7 +37,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 def clear(layout: ContainerdLayout) -> None:
     """Kill our containerd, shims and containers; unmount; remove cgroups and the run directory."""
+    bundles = _bundles(layout)
     _kill(processes_of(layout))
+    for bundle in bundles:
+        _remove_outside(bundle)
     for mount in mounts_below(layout.directory, layout.run):
         _unmount(mount)
     for directory in cgroups_of(layout):
@@ -47,6 +52,21 @@ def clear(layout: ContainerdLayout) -> None:
     for directory in SHARED_DIRECTORIES:
         with suppress(OSError):
             directory.rmdir()
+
+
+def _bundles(layout: ContainerdLayout) -> list[Path]:
+    """Return the shims' directories, one a container; its name is the container's id."""
+    return list((layout.state / "io.containerd.runtime.v2.task" / "k8s.io").glob("*"))
+
+
+def _remove_outside(bundle: Path) -> None:
+    """Remove what a container that did not end in order has outside of our directories."""
+    with suppress(OSError):
+        address = (bundle / "address").read_text().strip()
+        Path(address.removeprefix("unix://")).unlink(missing_ok=True)
+    for result in CNI_RESULTS.glob(f"*-{bundle.name}-*"):
+        with suppress(OSError):
+            result.unlink()
 
 
 def processes_of(layout: ContainerdLayout) -> list[int]:

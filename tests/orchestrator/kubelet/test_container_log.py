@@ -63,7 +63,7 @@ async def test_following_reads_what_comes_until_the_end(log: Path) -> None:
 
     task = asyncio.create_task(follow())
     async with asyncio.timeout(5):
-        while b"".join(got) != b"one\ntwo\nthree\n":  # noqa: ASYNC110
+        while b"".join(got) != b"one\ntwo\nthree\n":
             await asyncio.sleep(0.01)
         with log.open("ab") as file:
             file.write(b"2026-01-01T00:00:04.000000000Z stdout F four\n")

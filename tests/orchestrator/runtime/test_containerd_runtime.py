@@ -194,6 +194,7 @@ async def test_a_killed_containerd_leaves_nothing_either(
     os.kill(mains[0], signal.SIGKILL)
     await daemon.stop()
     assert traces(daemon.layout) == []
+    assert not list(leftovers.CNI_RESULTS.glob(f"*{pod.id}*"))
 
 
 async def test_a_long_path_moves_the_sockets_only(tmp_path: Path) -> None:
