@@ -128,10 +128,16 @@ def is_ready(status: JsonObject) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
 
 
-def state(status: JsonObject, kind: str) -> JsonObject:
-    (container,) = status.get("containerStatuses") or [{"state": {}}]
-    found: JsonObject = container["state"].get(kind) or {}
+def first_container(status: JsonObject) -> JsonObject:
+    """Return the status of the only container, also before there is one."""
+    absent = {"state": {}, "started": False, "restartCount": -1}
+    (container,) = status.get("containerStatuses") or [absent]
+    found: JsonObject = container
     return found
+
+
+def state(status: JsonObject, kind: str) -> JsonObject:
+    return first_container(status)["state"].get(kind) or {}
 
 
 async def gone(admin: RestClient, name: str) -> None:
@@ -188,7 +194,7 @@ async def test_a_hollow_pod_lives_restarts_and_goes(
     (sandbox,) = await hollow.list_pods()
     hollow.end(sandbox.containers[0].id, 1)
     status = await until(
-        admin, "web", lambda s: s["containerStatuses"][0]["restartCount"] == 1 and is_ready(s)
+        admin, "web", lambda s: first_container(s)["restartCount"] == 1 and is_ready(s)
     )
     assert status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
     await admin.delete(POD, "default", "web")
@@ -320,10 +326,10 @@ async def test_liveness_restarts_and_startup_holds_back(
     probes = {"livenessProbe": check | {"failureThreshold": 1}, "startupProbe": check}
     script = "sleep 0.3; touch alive; sleep 2; rm alive; exec sleep 1000"
     await admin.create(POD, "default", pod("live", shell(script, **probes)))
-    status = await until(admin, "live", lambda s: "running" in s["containerStatuses"][0]["state"])
-    assert not status["containerStatuses"][0]["started"]
-    await until(admin, "live", lambda s: s["containerStatuses"][0]["started"])
-    await until(admin, "live", lambda s: s["containerStatuses"][0]["restartCount"] == 1)
+    status = await until(admin, "live", lambda s: state(s, "running"))
+    assert not first_container(status)["started"]
+    await until(admin, "live", lambda s: first_container(s)["started"])
+    await until(admin, "live", lambda s: first_container(s)["restartCount"] == 1)
 
 
 async def test_a_changed_image_restarts_the_container(
@@ -334,7 +340,7 @@ async def test_a_changed_image_restarts_the_container(
     patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "other:2"}]
     await admin.patch(POD, "default", "web", patch, "application/json-patch+json")
     status = await until(
-        admin, "web", lambda s: s["containerStatuses"][0]["restartCount"] == 1 and is_ready(s)
+        admin, "web", lambda s: first_container(s)["restartCount"] == 1 and is_ready(s)
     )
     assert status["containerStatuses"][0]["image"] == "other:2"
 
@@ -351,6 +357,6 @@ async def test_stopping_the_kubelet_removes_its_pods(
     assert not await runtime.list_pods()
     async with node(api, tmp_path / "node", runtime, "10.244.1.0/24"):
         status = await until(
-            admin, "web", lambda s: is_ready(s) and s["containerStatuses"][0]["restartCount"] == 1
+            admin, "web", lambda s: is_ready(s) and first_container(s)["restartCount"] == 1
         )
     assert status["phase"] == "Running"
