@@ -9,7 +9,8 @@ A request passes through it in this order:
 2. `decode.decode_object(data, media_type, field_validation)` makes an object of a JSON, YAML or
    protobuf body: types checked, unknown and duplicate fields found, nulls dropped.
 3. `object_meta.begin_object` (create) or `object_meta.keep_system_metadata` (update), then
-   `strategy.default`, `strategy.prepare_for_*` and `strategy.validate*`.
+   `strategy.default`, `patch.managed_fields.track_update`, `strategy.prepare_for_*` and
+   `strategy.validate*`.
 4. `patch.apply_patch(resource, media_type, data, obj)` for the four patch types;
    `patch.server_side_apply.apply(resource, live, applied, manager=…, force=…, now=…)` for apply.
 5. `selectors.LabelSelector.parse(text).matches(labels)` and

@@ -8,7 +8,7 @@ import yaml
 
 from orchestrator.api.json_text import ParseError
 
-NODES_MAX = 1_000_000
+NODES_MAX = 250_000
 """Values in one document after aliases are expanded."""
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

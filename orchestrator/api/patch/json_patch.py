@@ -8,7 +8,7 @@ from orchestrator.api.errors import StatusError, bad_request, too_large
 from orchestrator.api.json_object import JsonObject, copy_json
 
 OPERATIONS_MAX = 10_000
-COPIED_VALUES_MAX = 1_000_000
+COPIED_VALUES_MAX = 100_000
 """JSON values that all `copy` operations of one patch may make, so that none explodes."""
 
 _MISSING = object()

@@ -187,12 +187,14 @@ def track_update(
         return
     entries = read_entries(new)
     fields = stated_fields(resource, new, subresource)
-    changed = changed_fields(fields, old or {}, new)
+    changed = fields if old is None else changed_fields(fields, old, new)
     identity = (manager[:MANAGER_LENGTH_MAX], UPDATE, resource.group_version, subresource)
     kept = []
     mine: FieldSet = frozenset()
     for entry in entries:
-        present = frozenset(p for p in entry.fields if value_at(new, p) is not MISSING)
+        present = frozenset(
+            path for path in entry.fields if path in fields or value_at(new, path) is not MISSING
+        )
         if entry.identity == identity:
             mine = present
             kept.append(entry)
