@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -169,9 +171,17 @@ def _assemble(
         on_unreachable=lambda peer_id: member.report_unreachable(peer_id),
     )
     trimmer = LogTrimmer(log_store.first_index, config.snapshot_count)
-    member = Member(
-        config, membership, MemberParts(node, store, writer, transport, trimmer, on_fatal)
+    parts = MemberParts(
+        node,
+        store,
+        writer,
+        transport,
+        trimmer,
+        life=time.time_ns(),
+        read_seed=secrets.randbits(62),
+        on_fatal=on_fatal,
     )
+    member = Member(config, membership, parts)
     return member
 
 

@@ -13,8 +13,6 @@ The turn is the only writer of the node, the store and everything else in this p
 
 import asyncio
 import logging
-import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,6 +66,10 @@ class MemberParts:
     writer: Writer
     transport: PeerTransport
     trimmer: LogTrimmer
+    life: int
+    """Above every batch id of this member's earlier lives: the time, in nanoseconds."""
+    read_seed: int
+    """Differs between lives (62 random bits), so that no answer of an earlier one is taken."""
     on_fatal: Callable[[Exception], None]
     """Called once when the member cannot go on; it has then stopped serving."""
 
@@ -95,10 +97,9 @@ class Member:
         self.housekeeping = Housekeeping(
             config, parts.store, parts.writer, parts.trimmer, loop.time()
         )
-        life = time.time_ns()
         timeout_s = config.request_timeout_s
-        self.proposals = Proposals(self.id, life, timeout_s)
-        self.reads = ReadRounds(secrets.randbits(62), timeout_s)
+        self.proposals = Proposals(self.id, parts.life, timeout_s)
+        self.reads = ReadRounds(parts.read_seed, timeout_s)
         self.leases = LeaseTimer(
             parts.node,
             parts.transport,
