@@ -18,17 +18,12 @@ import shutil
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from orchestrator.images.image import ImageError, normalize_reference
+from orchestrator.images.layer import apply_layer
 from orchestrator.images.oci_archive import NAME_ANNOTATION, digest_of
-
-LAYER_SIZE_BYTES_MAX = 4 * 1024 * 1024 * 1024
-"""Largest unpacked layer; more is refused, so that an archive cannot fill the disk unseen."""
-
-_WHITEOUT = ".wh."
-_OPAQUE = ".wh..wh..opq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,37 +148,6 @@ class ImageStore:
         temporary = self.directory / "references.json.new"
         temporary.write_text(json.dumps(self._references, sort_keys=True, indent=1))
         os.replace(temporary, self.directory / "references.json")
-
-
-def apply_layer(rootfs: Path, layer: bytes) -> None:
-    """Extract one layer (tar, plain or gzip) over `rootfs`, honouring whiteouts.
-
-    Entries that would leave `rootfs` and device files are refused with ImageError; owners
-    are not kept. OCI image-spec v1, layer.md.
-    """
-    with tarfile.open(fileobj=io.BytesIO(layer), mode="r:*") as tar:
-        members = tar.getmembers()
-        if sum(member.size for member in members) > LAYER_SIZE_BYTES_MAX:
-            raise ImageError(f"a layer unpacks to more than {LAYER_SIZE_BYTES_MAX} bytes")
-        for member in members:
-            path = PurePosixPath(member.name)
-            if path.name == _OPAQUE:
-                shutil.rmtree(rootfs / path.parent, ignore_errors=True)
-                (rootfs / path.parent).mkdir(parents=True, exist_ok=True)
-            elif path.name.startswith(_WHITEOUT):
-                _remove(rootfs / path.parent / path.name.removeprefix(_WHITEOUT))
-            else:
-                try:
-                    tar.extract(member, rootfs, numeric_owner=False, filter="data")
-                except tarfile.FilterError as error:
-                    raise ImageError(f"refused entry {member.name!r}: {error}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _read_archive(archive: bytes) -> dict[str, bytes]:

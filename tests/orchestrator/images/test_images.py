@@ -17,7 +17,8 @@ from orchestrator.images.busybox import (
     pause_image,
 )
 from orchestrator.images.image import Image, ImageError, ImageFile, normalize_reference
-from orchestrator.images.image_store import ImageStore, apply_layer
+from orchestrator.images.image_store import ImageStore
+from orchestrator.images.layer import apply_layer
 from orchestrator.images.oci_archive import layer_tar, write_archive
 
 HELLO = Path(__file__).resolve().parents[3] / "examples" / "hello-image"
@@ -81,11 +82,22 @@ def test_whiteouts_remove_what_lower_layers_hold(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    [ImageFile("../out", b"x"), ImageFile("link", link_target="../../etc/passwd")],
+    [
+        ImageFile("../out", b"x"),
+        ImageFile("link", link_target="../../etc/passwd"),
+        ImageFile("through/passwd", b"x"),
+    ],
 )
 def test_entries_that_leave_the_tree_are_refused(tmp_path: Path, entry: ImageFile) -> None:
+    (tmp_path / "through").symlink_to("/tmp")
     with pytest.raises(ImageError, match="refused entry"):
         apply_layer(tmp_path, layer_tar([entry]))
+
+
+def test_absolute_links_stay_inside_the_tree(tmp_path: Path) -> None:
+    files = [ImageFile("bin/busybox", b"x"), ImageFile("usr/bin/sh", link_target="/bin/busybox")]
+    apply_layer(tmp_path, layer_tar(files))
+    assert (tmp_path / "usr/bin/sh").resolve() == tmp_path / "bin/busybox"
 
 
 def test_a_damaged_blob_is_refused(tmp_path: Path) -> None:
