@@ -12,7 +12,7 @@ from typing import Protocol
 from orchestrator.api import errors
 from orchestrator.api.json_object import JsonObject, ensure_object, nested
 from orchestrator.apiserver.request_context import RequestContext
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 
 TOLERATION_SECONDS = 300
 SYSTEM_PRIORITIES = {

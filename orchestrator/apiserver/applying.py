@@ -10,7 +10,7 @@ from orchestrator.api.json_object import JsonObject, copy_json
 from orchestrator.apiserver.body import conforming
 from orchestrator.apiserver.request_context import RequestContext
 from orchestrator.apiserver.resource_store import ResourceStore
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 
 CREATE_ATTEMPTS_MAX = 5
 """Times that an object may vanish or appear between looking and writing."""

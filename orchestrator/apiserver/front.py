@@ -23,7 +23,7 @@ from orchestrator.apiserver.openapi import OpenApi
 from orchestrator.apiserver.request_info import RequestInfo, parse_request
 from orchestrator.apiserver.resource_handler import ResourceHandler
 from orchestrator.apiserver.responses import json_response, not_found_page, status_response
-from orchestrator.apiserver.storage import Undecodable
+from orchestrator.apiserver.stored import Undecodable
 from raftkv.client import ClientError, UnavailableError
 
 log = logging.getLogger(__name__)

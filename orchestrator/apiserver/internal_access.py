@@ -12,7 +12,7 @@ from orchestrator.apiserver.authentication import User
 from orchestrator.apiserver.request_context import RequestContext
 from orchestrator.apiserver.request_info import RequestInfo
 from orchestrator.apiserver.resource_store import Make, ResourceStore
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 
 SELF = User("system:apiserver", ("system:masters",))
 

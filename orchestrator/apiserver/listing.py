@@ -11,7 +11,7 @@ from orchestrator.api.json_object import JsonObject
 from orchestrator.apiserver import continue_token
 from orchestrator.apiserver.resource_store import ResourceStore
 from orchestrator.apiserver.selection import Selection
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 from raftkv.client import CompactedError, FutureRevisionError
 
 TOO_LARGE_WAIT_S = 3.0

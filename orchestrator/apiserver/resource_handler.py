@@ -30,7 +30,7 @@ from orchestrator.apiserver.responses import (
     success_status,
 )
 from orchestrator.apiserver.selection import select
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 from orchestrator.apiserver.subresources import SubresourceHandlers
 from orchestrator.apiserver.watching import WatchStream, serve_watch, watch_options
 

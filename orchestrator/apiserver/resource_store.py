@@ -30,9 +30,8 @@ from orchestrator.apiserver.storage import (
     KeyExists,
     KeyMissing,
     Storage,
-    Stored,
-    with_revision,
 )
+from orchestrator.apiserver.stored import Stored, with_revision
 from orchestrator.apiserver.watch_cache import WatchCache
 
 Make: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject]]

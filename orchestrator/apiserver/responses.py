@@ -12,7 +12,7 @@ from orchestrator.api.errors import StatusError
 from orchestrator.api.json_object import JsonObject
 from orchestrator.apiserver.negotiation import JSON, Form, Output
 from orchestrator.apiserver.request_context import RequestContext
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 
 if TYPE_CHECKING:
     from orchestrator.api.table import IncludeObject

@@ -9,7 +9,7 @@ from orchestrator.api import errors
 from orchestrator.api.resource import Resource
 from orchestrator.api.selectors import FieldSelector, LabelSelector, SelectorError
 from orchestrator.apiserver.resource_store import ResourceStore
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 from orchestrator.apiserver.watch_cache import Event
 
 
@@ -35,7 +35,7 @@ class Selection:
     def matches(self, stored: Stored) -> bool:
         """Whether the selectors choose an object whose key is covered."""
         labels, fields = self.labels, self.fields
-        if not labels.is_everything and not labels.matches(stored.object["metadata"].get("labels")):
+        if not labels.is_everything and not labels.matches(stored.labels):
             return False
         if fields.requirements:
             return fields.matches(stored.fields(self.resource.strategy.fields))

@@ -11,8 +11,9 @@ import time
 from aiohttp import web
 
 from orchestrator.api.errors import StatusError
-from orchestrator.api.resource import Registry
+from orchestrator.api.resource import Registry, Resource
 from orchestrator.api.resources import BUILT_IN, EVENT, NAMESPACE, NODE, SERVICE
+from orchestrator.api.strategy import Strategy
 from orchestrator.apiserver import health
 from orchestrator.apiserver.admission import (
     AdmissionChain,
@@ -35,6 +36,7 @@ from orchestrator.apiserver.resource_handler import ResourceHandler
 from orchestrator.apiserver.resource_store import Companions, ResourceStore
 from orchestrator.apiserver.service_allocation import ServiceAllocation
 from orchestrator.apiserver.storage import RevisionClock, Storage
+from orchestrator.apiserver.stored import Conversion
 from orchestrator.apiserver.subresources import SubresourceHandlers
 from orchestrator.apiserver.watch_cache import WatchCache
 from orchestrator.pki import KeyPair, Pki
@@ -163,9 +165,7 @@ class ApiServer:
         leases = EventLeases(self._client, config.event_ttl_s, time.monotonic)
         stores = {}
         for row in self.registry:
-            storage = Storage(
-                self._client, clock, row.strategy.to_storage, row.strategy.from_storage
-            )
+            storage = Storage(self._client, clock, *_conversions(row))
             cache = WatchCache(
                 storage,
                 f"{root}/{row.storage_key()}".encode(),
@@ -216,3 +216,11 @@ class ApiServer:
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             for store in self.stores.values():
                 await store.cache.request_progress()
+
+
+def _conversions(row: Resource) -> tuple[Conversion | None, Conversion | None]:
+    """Return the row's conversions to and from the stored version, None where it is the same."""
+    strategy = row.strategy
+    if type(strategy).from_storage is Strategy.from_storage:
+        return None, None
+    return strategy.to_storage, strategy.from_storage

@@ -9,16 +9,14 @@ revision of the store when it answered, not the newest among its items.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-import orjson
-
 from orchestrator.api.json_object import JsonObject
+from orchestrator.apiserver.stored import Conversion, Stored, decode, encode, with_revision
 from raftkv.client import Client, prefix_range_end
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 
-Conversion: TypeAlias = Callable[[JsonObject], JsonObject]
 Change: TypeAlias = Callable[[JsonObject], Awaitable[JsonObject | None]]
 ClaimsOf: TypeAlias = Callable[[JsonObject, JsonObject], "Claims | None"]
 
@@ -34,41 +32,8 @@ class KeyMissing(Exception):
     """There is no object at the key."""
 
 
-class Undecodable(Exception):
-    """A value under our root is not an object that we wrote, so it is not ours to guess at."""
-
-    def __init__(self, key: bytes) -> None:
-        super().__init__(f"the value of key {key.decode(errors='replace')} is not a JSON object")
-
-
 class Contention(Exception):
     """Other writers were quicker UPDATE_ATTEMPTS_MAX times."""
-
-
-@dataclass(slots=True)
-class Stored:
-    """An object as the store holds it. `object` has its resourceVersion; do not change it in place.
-
-    `encoded` is its JSON, made once and shared by all who send it.
-    """
-
-    key: bytes
-    object: JsonObject
-    revision: int
-    _encoded: bytes | None = field(default=None, repr=False)
-    _fields: dict[str, str] | None = field(default=None, repr=False)
-
-    @property
-    def encoded(self) -> bytes:
-        if self._encoded is None:
-            self._encoded = orjson.dumps(self.object)
-        return self._encoded
-
-    def fields(self, compute: Callable[[JsonObject], dict[str, str]]) -> dict[str, str]:
-        """The values for field selectors, computed by its kind's strategy once."""
-        if self._fields is None:
-            self._fields = compute(self.object)
-        return self._fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +56,6 @@ class Known(Protocol):
     def known(self, key: bytes, revision: int) -> Stored | None: ...
 
 
-def unchanged(obj: JsonObject) -> JsonObject:
-    """The conversion between equal versions."""
-    return obj
-
-
-def encode(obj: JsonObject) -> bytes:
-    """Serialize for the store: without resourceVersion."""
-    metadata = obj["metadata"]
-    if "resourceVersion" in metadata:
-        metadata = {name: v for name, v in metadata.items() if name != "resourceVersion"}
-        obj = {**obj, "metadata": metadata}
-    return orjson.dumps(obj)
-
-
-def with_revision(key: bytes, obj: JsonObject, revision: int) -> Stored:
-    """Give a copy of `obj` that carries `revision`; nested values are shared with `obj`."""
-    metadata = {**obj["metadata"], "resourceVersion": str(revision)}
-    return Stored(key, {**obj, "metadata": metadata}, revision)
-
-
 class RevisionClock:
     """The highest revision that any answer of the store has carried, shared by all storages."""
 
@@ -125,16 +70,17 @@ class RevisionClock:
 class Storage:
     """Reads and guarded writes of one kind's objects.
 
-    `to_storage` and `from_storage` convert between the served and the stored version. Errors of
-    the store pass through as `ClientError`. With `dry_run` a write checks all and changes nothing.
+    `to_storage` and `from_storage` convert between the served and the stored version, where they
+    differ. Errors of the store pass through as `ClientError`. With `dry_run` a write checks all and
+    changes nothing.
     """
 
     def __init__(
         self,
         client: Client,
         clock: RevisionClock,
-        to_storage: Conversion = unchanged,
-        from_storage: Conversion = unchanged,
+        to_storage: Conversion | None = None,
+        from_storage: Conversion | None = None,
     ) -> None:
         self.client = client
         self.clock = clock
@@ -143,12 +89,7 @@ class Storage:
 
     def decode(self, pair: kv_pb2.KeyValue) -> Stored:
         """Turn a pair into the object, its resource version the mod revision; Undecodable."""
-        try:
-            loaded = self._from_storage(orjson.loads(pair.value))
-            loaded["metadata"]["resourceVersion"] = str(pair.mod_revision)
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise Undecodable(pair.key) from error
-        return Stored(pair.key, loaded, pair.mod_revision)
+        return decode(pair.key, pair.value, pair.mod_revision, self._from_storage)
 
     async def current_revision(self) -> int:
         """Ask the store for its revision, linearizably. Cost: one small read."""
@@ -183,7 +124,7 @@ class Storage:
         if dry_run:
             if await self.get(key) is not None:
                 raise KeyExists
-            return Stored(key, obj, 0)
+            return Stored(key, 0, obj=obj)
         request = rpc_pb2.TxnRequest(
             compare=[_mod_revision_is(key, 0)], success=[self._put(key, obj, lease=lease)]
         )
@@ -217,14 +158,15 @@ class Storage:
         for _ in range(UPDATE_ATTEMPTS_MAX):
             if stored is None:
                 raise KeyMissing
+            present = stored.object
             try:
-                changed = await change(stored.object)
+                changed = await change(present)
             except Exception:
                 if fresh:
                     raise
                 stored, fresh = await self.get(key), True
                 continue
-            if changed is None or same_object(changed, stored.object):
+            if changed is None or same_object(changed, present):
                 if fresh:
                     return stored
                 stored, fresh = await self.get(key), True
@@ -234,7 +176,7 @@ class Storage:
             if dry_run:
                 stored, fresh = await self.get(key), True
                 continue
-            extra = claims(changed, stored.object) if claims is not None else None
+            extra = claims(changed, present) if claims is not None else None
             written, stored = await self._replace(stored, changed, extra)
             if written is not None:
                 return written
@@ -290,7 +232,7 @@ class Storage:
         return Page(items, answer.header.revision, answer.more, answer.count)
 
     def _put(self, key: bytes, obj: JsonObject, lease: int = 0) -> rpc_pb2.RequestOp:
-        value = encode(self._to_storage(obj))
+        value = encode(obj if self._to_storage is None else self._to_storage(obj))
         put = rpc_pb2.PutRequest(key=key, value=value, lease=lease)
         return rpc_pb2.RequestOp(request_put=put)
 

@@ -18,7 +18,7 @@ from orchestrator.apiserver.negotiation import media_type
 from orchestrator.apiserver.request_context import RequestContext, delete_options
 from orchestrator.apiserver.resource_store import ResourceStore
 from orchestrator.apiserver.responses import json_response
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 
 Handler: TypeAlias = Callable[
     [web.BaseRequest, ResourceStore, RequestContext, bytes], Awaitable[web.StreamResponse]

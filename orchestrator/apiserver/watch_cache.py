@@ -2,8 +2,8 @@
 
 The cache holds the present state of one prefix and a bounded **window** of its latest events. A
 client that watches from revision N gets the window's events after N, then live ones; when N is
-older than the window it must list again (Expired). Each event is decoded and encoded once, whoever
-receives it.
+older than the window it must list again (Expired). All watchers of an event share its object, which
+is parsed only where a selector or a table asks (see `stored`).
 
 Rules that keep watches free of gaps and repeats:
 
@@ -28,7 +28,8 @@ from itertools import takewhile
 from typing import TypeAlias
 
 from orchestrator.api import errors
-from orchestrator.apiserver.storage import Storage, Stored, Undecodable, with_revision
+from orchestrator.apiserver.storage import Storage
+from orchestrator.apiserver.stored import Stored, Undecodable
 from raftkv.client import ClientError, CompactedError, Watch, prefix_range_end
 from raftkv.pb.etcd import kv_pb2
 
@@ -55,7 +56,6 @@ class Event:
     revision: int
     current: Stored | None
     previous: Stored | None
-    _lines: dict[str, bytes] = field(default_factory=dict, repr=False)
     _last: Stored | None = field(default=None, repr=False)
 
     @property
@@ -63,17 +63,8 @@ class Event:
         """The object as it was before, with the revision of this change: what DELETED shows."""
         if self._last is None:
             assert self.previous is not None
-            self._last = with_revision(self.key, self.previous.object, self.revision)
+            self._last = self.previous.at(self.revision)
         return self._last
-
-    def line(self, kind: str) -> bytes:
-        """The event as a line of JSON, `kind` being ADDED, MODIFIED or DELETED; made once."""
-        line = self._lines.get(kind)
-        if line is None:
-            stored = self.last if kind == "DELETED" else self.current
-            assert stored is not None
-            line = self._lines[kind] = encode_line(kind, stored.encoded)
-        return line
 
 
 Wants: TypeAlias = Callable[[Event], bool]

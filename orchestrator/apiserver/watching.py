@@ -27,7 +27,7 @@ from orchestrator.apiserver.request_info import truth
 from orchestrator.apiserver.resource_store import ResourceStore
 from orchestrator.apiserver.responses import partial, table_body
 from orchestrator.apiserver.selection import Selection
-from orchestrator.apiserver.storage import Stored
+from orchestrator.apiserver.stored import Stored
 from orchestrator.apiserver.watch_cache import Event, Expired, Watcher, encode_line
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ class WatchStream:
             kind = "DELETED"
         else:
             return b""
-        if self._output.form is Form.OBJECT:
-            return event.line(kind)
         stored = event.current if is_in else event.last
         assert stored is not None
+        if self._output.form is Form.OBJECT:
+            return encode_line(kind, stored.encoded)
         return encode_line(kind, self._encode(stored))
 
     def bookmark(self, revision: int, *, initial_events_end: bool = False) -> bytes:

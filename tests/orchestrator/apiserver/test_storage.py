@@ -16,8 +16,8 @@ from orchestrator.apiserver.storage import (
     KeyMissing,
     RevisionClock,
     Storage,
-    Stored,
 )
+from orchestrator.apiserver.stored import Stored
 from raftkv.client import Client
 
 _keys = itertools.count()
