@@ -1,6 +1,7 @@
 """The API server's verbs as coroutines."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,14 +21,24 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH: Final = "application/strategic-merge-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 
-CONNECTIONS_MAX: Final = 256
-"""Connections of one client; each watch holds one for as long as it lasts."""
+REQUEST_CONNECTIONS_MAX: Final = 16
+"""Connections for requests, kept and shared; more requests than that wait for their turn. A burst
+of hundreds would otherwise pay for hundreds of TLS handshakes, and answer no sooner."""
+STREAM_CONNECTIONS_MAX: Final = 256
+"""Connections for watches; each holds one for as long as it lasts."""
+KEEP_ALIVE_S: Final = 60.0
 REQUEST_TIMEOUT_S: Final = 34.0
 """For everything but watches; the API server bounds a mutation by the same time."""
 WATCH_LINE_BYTES_MAX: Final = 8 << 20
 """An object is at most 3 MiB as a request; events repeat it with managedFields and escapes."""
 RETRIES_MAX: Final = 5
 """Repeats of one request that the server answered with 429 or 503 and Retry-After."""
+_REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(
+    # Not `total`, which would count the wait for a connection in a burst.
+    total=None,
+    sock_connect=REQUEST_TIMEOUT_S,
+    sock_read=REQUEST_TIMEOUT_S,
+)
 
 WatchEventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
 Query = Mapping[str, str | None]
@@ -50,7 +61,9 @@ class RestClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
-        self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._sessions: dict[int, aiohttp.ClientSession] = {}
+        """By their greatest number of connections: one for requests, one for streams."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,8 +78,8 @@ class RestClient:
 
     async def close(self) -> None:
         """Close all connections; running watches end with ServerUnreachableError."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
             await session.close()
 
     async def get(
@@ -235,13 +248,13 @@ class RestClient:
         attempt = 0
         while True:
             try:
-                async with self._open_session().request(
+                async with self._session(REQUEST_CONNECTIONS_MAX).request(
                     method,
                     self.config.server + path,
                     params=_present(query),
                     data=data,
                     headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+                    timeout=_REQUEST_TIMEOUT,
                 ) as response:
                     raw = await response.read()
                     retry_after_s = _retry_after_s(response)
@@ -262,7 +275,7 @@ class RestClient:
         `total_s` bounds the whole stream; without it, it lasts as long as the server likes.
         """
         try:
-            async with self._open_session().request(
+            async with self._session(STREAM_CONNECTIONS_MAX).request(
                 method,
                 self.config.server + path,
                 params=_present(query),
@@ -288,18 +301,23 @@ class RestClient:
     def _unreachable(self, exc: Exception) -> ServerUnreachableError:
         return ServerUnreachableError(self.config.server, str(exc) or type(exc).__name__)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        """The session is made at the first request: it belongs to the loop that runs then."""
-        if self._session is None:
+    def _session(self, connections_max: int) -> aiohttp.ClientSession:
+        """Sessions are made at their first request: they belong to the loop that runs then."""
+        session = self._sessions.get(connections_max)
+        if session is None:
             headers = {"User-Agent": self.config.user_agent, "Accept": "application/json"}
             if self.config.token is not None:
                 headers["Authorization"] = f"Bearer {self.config.token}"
-            tls = self.config.ssl_context()
+            if self._tls is None:
+                self._tls = self.config.ssl_context()
             connector = aiohttp.TCPConnector(
-                limit=CONNECTIONS_MAX, ssl=True if tls is None else tls
+                limit=connections_max,
+                keepalive_timeout=KEEP_ALIVE_S,
+                ssl=True if self._tls is None else self._tls,
             )
-            self._session = aiohttp.ClientSession(connector=connector, headers=headers)
-        return self._session
+            session = aiohttp.ClientSession(connector=connector, headers=headers)
+            self._sessions[connections_max] = session
+        return session
 
 
 def _error_from(raw: bytes, code: int) -> StatusError:

@@ -6,6 +6,7 @@ from orchestrator.api.resources import ENDPOINT_SLICE, ENDPOINTS, NODE, POD, SER
 from orchestrator.client.controller import DONE, Controller, Result
 from orchestrator.client.informer import EventHandler
 from orchestrator.client.object_key import ObjectKey, key_of
+from orchestrator.controllers.batching import batching_delay_s
 from orchestrator.controllers.context import ControllerContext
 from orchestrator.controllers.endpoints_plan import (
     MANAGED_BY,
@@ -112,7 +113,9 @@ class EndpointsController:
     def _pod_seen(self, pod: JsonObject) -> None:
         for service in self._services.lister.list(pod["metadata"]["namespace"]):
             if selector_of(service)(pod):
-                self._queue.add(key_of(service))
+                key = key_of(service)
+                count = sum(len(s.get("endpoints") or ()) for s in self._slices_of(key))
+                self._queue.add_after(key, batching_delay_s(count))
 
     def _pod_updated(self, old: JsonObject, pod: JsonObject) -> None:
         if _endpoint_parts(old) == _endpoint_parts(pod):

@@ -9,6 +9,7 @@ from orchestrator.api.resources import POD, REPLICA_SET, REPLICATION_CONTROLLER,
 from orchestrator.client.controller import DONE, Controller, RequeueAfter, Result
 from orchestrator.client.informer import EventHandler
 from orchestrator.client.object_key import ObjectKey, key_of
+from orchestrator.controllers.batching import batching_delay_s
 from orchestrator.controllers.claim import claim
 from orchestrator.controllers.context import ControllerContext
 from orchestrator.controllers.expectations import Expectations
@@ -171,7 +172,7 @@ class ReplicaController:
         key = self._owner_key(pod)
         if key is not None:
             self._expectations.creation_observed(key)
-            self._queue.add(key)
+            self._look_soon(key)
         elif controller_of(pod) is None:
             self._offer_orphan(pod)
 
@@ -181,9 +182,9 @@ class ReplicaController:
             return
         key, old_key = self._owner_key(pod), self._owner_key(old)
         if old_key is not None and old_key != key:
-            self._queue.add(old_key)
+            self._look_soon(old_key)
         if key is not None:
-            self._queue.add(key)
+            self._look_soon(key)
         elif controller_of(pod) is None:
             self._offer_orphan(pod)
 
@@ -191,7 +192,12 @@ class ReplicaController:
         key = self._owner_key(pod)
         if key is not None:
             self._expectations.deletion_observed(key, pod["metadata"]["uid"])
-            self._queue.add(key)
+            self._look_soon(key)
+
+    def _look_soon(self, key: ObjectKey) -> None:
+        owner = self._owners.store.get(key)
+        if owner is not None:
+            self._queue.add_after(key, batching_delay_s(owner["spec"].get("replicas", 1)))
 
     def _offer_orphan(self, pod: JsonObject) -> None:
         """Let every owner whose selector takes the orphan look at it."""
