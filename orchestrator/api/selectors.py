@@ -104,7 +104,8 @@ class LabelSelector:
             except ValueError as error:
                 text = f"{quote(str(row.get('operator')))} is not a valid label selector operator"
                 raise SelectorError(text) from error
-            found.append(Requirement(row["key"], operator, tuple(row.get("values") or ())))
+            values = tuple(row.get("values") or ())
+            found.append(Requirement(row.get("key") or "", operator, values))
         return cls(tuple(found))
 
     @classmethod

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from orchestrator.api.errors import StatusError, apply_conflict
+from orchestrator.api.errors import StatusError, apply_conflict, bad_request
 from orchestrator.api.json_object import JsonObject, copy_json
 from orchestrator.api.patch.field_paths import (
     FieldSet,
@@ -54,7 +54,8 @@ def apply(
     """Return `live` (None: nothing yet) with the configuration `applied` merged in.
 
     The result carries the new `managedFields` and is neither defaulted nor validated. It equals
-    `live` where the manager applied the same before. StatusError 409 for conflicts.
+    `live` where the manager applied the same before. StatusError 409 for conflicts, 400 for a
+    list-map in which two items have the same keys.
     """
     schema = schema_of(resource.group_version, resource.kind)
     entries = _entries(resource, live, now)
@@ -148,6 +149,10 @@ def _merge_list(old: list[Any], new: list[Any], node: SchemaNode) -> list[Any]:
     that it followed."""
     old_steps = [item_step(item, node, index) for index, item in enumerate(old)]
     new_steps = [item_step(item, node, index) for index, item in enumerate(new)]
+    for index, step in enumerate(new_steps):
+        if step in new_steps[:index]:
+            text = f"duplicate entries for key {path_text((step,))}"
+            raise bad_request(f"failed to create typed patch object: {text}")
     existing = dict(zip(old_steps, old, strict=True))
     stated = set(new_steps)
     merged: list[Any] = []

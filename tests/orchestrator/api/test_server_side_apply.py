@@ -174,6 +174,13 @@ def test_lists_keep_the_items_of_others_in_place() -> None:
     assert ports[2] == {"port": 2, "protocol": "TCP", "name": "x"}
 
 
+def test_two_items_of_one_key_are_refused() -> None:
+    config = deployment(**template({"name": "a"}, {"name": "a"}))
+    with pytest.raises(StatusError, match=r'duplicate entries for key \[name="a"\]') as caught:
+        applied(None, config)
+    assert caught.value.code == 400
+
+
 def test_an_unmanaged_object_belongs_to_before_first_apply() -> None:
     live = {"metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}}
     with pytest.raises(StatusError, match='conflict with "before-first-apply" using v1'):
