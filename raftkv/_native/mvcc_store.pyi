@@ -1,3 +1,4 @@
+from concurrent.futures import Executor
 from typing import final
 
 live_stores: int
@@ -39,12 +40,14 @@ class MvccStore:
         map_size: int = 1 << 40,
         table_bytes_max: int = 64 << 20,
         txn_ops_max: int = 128,
+        flush_pool: Executor | None = None,
     ) -> None:
         """Open or create the state in directory `path` (made 0700).
 
         `table_bytes_max` bounds the two tables together, half each, but for the batch that passes
-        it. Cost: O(leases + meta records). StoreCorruptError: the directory is damaged, or another
-        member's.
+        it. `flush_pool`: where flushes and compaction steps run, one at a time, instead of a thread
+        of the store's own; it is shut down with the store. Cost: O(leases + meta records).
+        StoreCorruptError: the directory is damaged, or another member's.
         """
     def close(self) -> None:
         """Wait for the flush that runs, then release everything. What is not flushed is dropped."""

@@ -114,14 +114,14 @@ cdef int64_t check_batch(Span rest) except -1:
 cdef class MvccStore:
     def __cinit__(
         self, str path, *, cluster_id, member_id, map_size=1 << 40, table_bytes_max=64 << 20,
-        txn_ops_max=128,
+        txn_ops_max=128, flush_pool=None,
     ):
         global live_stores
         self.closed = True
         self.tree = StateTree(path, map_size)
         self.view = MvccView(self.tree)
         self.executor = MvccExecutor(self.view, cluster_id, member_id)
-        self.flusher = StateFlusher(self.view)
+        self.flusher = StateFlusher(self.view, flush_pool)
         self.freeze_bytes = <size_t>max(table_bytes_max // 2, 1)
         self.txn_ops_max = txn_ops_max
         self.member_rows = {}

@@ -35,11 +35,11 @@ cdef int sync_directory(str path) except -1:
 cdef class StateFlusher:
     """Owns what is known of the disk; `MvccStore` decides when to flush and compact."""
 
-    def __cinit__(self, view: MvccView) -> None:
+    def __cinit__(self, view: MvccView, pool: object) -> None:
         self.view = view
         self.flushed_revision = 1
         self.flushed_compact_revision = self.compacted_revision = -1
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="raftkv-flush")
+        self.pool = pool or ThreadPoolExecutor(1, thread_name_prefix="raftkv-flush")
 
     def __dealloc__(self) -> None:
         buffer_free(&self.side_rows)
