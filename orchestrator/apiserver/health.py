@@ -15,7 +15,7 @@ from raftkv.client import Client, ClientError
 CHECKS = {
     "/healthz": ("ping", "etcd"),
     "/livez": ("ping",),
-    "/readyz": ("ping", "etcd", "shutdown"),
+    "/readyz": ("ping", "etcd", "bootstrap", "shutdown"),
 }
 """Path -> the checks it makes. Liveness does not ask the store: a restart would not mend it."""
 
@@ -25,6 +25,8 @@ class Health:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.bootstrapped = False
+        """Whether the objects that every cluster has are there."""
         self.stopping = False
 
     async def serve(self, request: web.BaseRequest) -> web.Response:
@@ -56,6 +58,8 @@ class Health:
                 await self._client.get(b"health")
             except ClientError as error:
                 return f"the store does not answer: {error.message}"
+        if name == "bootstrap" and not self.bootstrapped:
+            return "the first objects of the cluster are not there yet"
         if name == "shutdown" and self.stopping:
             return "process is shutting down"
         return ""

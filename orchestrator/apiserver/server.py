@@ -204,6 +204,7 @@ class ApiServer:
                     address=address,
                     port=self.port,
                 )
+                self._health.bootstrapped = True
                 return
             except (ClientError, StatusError) as error:
                 if isinstance(error, StatusError) and error.code < 500:

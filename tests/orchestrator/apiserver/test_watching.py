@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
+from orchestrator.apiserver.config import ApiServerConfig
 from orchestrator.apiserver.server import ApiServer
 from tests.orchestrator.apiserver.conftest import Etcd, Rest, StartServer, eventually, tls_of
 from tests.orchestrator.apiserver.test_resources import MAPS, config_map
@@ -237,6 +239,28 @@ async def test_a_watch_outlives_the_stores_restart(
 
 async def answers(rest: Rest) -> bool:
     return (await rest.get(f"{MAPS}/before"))[0] == 200
+
+
+@pytest.mark.slow
+async def test_a_server_waits_for_its_store_and_is_not_ready_before(
+    config: ApiServerConfig, own_etcd: Etcd
+) -> None:
+    own_etcd.stop()
+    server = ApiServer(replace(config, etcd_endpoints=(own_etcd.client,)))
+    starting = asyncio.create_task(server.start())
+    try:
+        await eventually(lambda: server.port != 0)
+        connector = aiohttp.TCPConnector(ssl=tls_of(server))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            rest = Rest(session, server.url)
+            code, text = await rest.get("/readyz/bootstrap")
+            assert (code, "not there yet" in text) == (500, True)
+            await asyncio.to_thread(own_etcd.start)
+            await starting
+            assert (await rest.get("/readyz"))[0] == 200
+    finally:
+        starting.cancel()
+        await server.stop()
 
 
 @pytest.mark.slow
