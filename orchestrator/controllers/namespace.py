@@ -109,7 +109,7 @@ def remaining_conditions(
     old = (namespace.get("status") or {}).get("conditions") or []
     conditions: list[JsonObject] = copy_json(old)
     counts = ", ".join(
-        f"{_qualified(resource)}. has {len(items)} resource instances"
+        f"{resource.plural}.{resource.group} has {len(items)} resource instances"
         for resource, items in remaining.items()
     )
     finalizers: dict[str, int] = {}
@@ -142,7 +142,3 @@ def remaining_conditions(
         condition = make_condition(condition_type, status, reason[not text], text or good, now)
         set_condition(conditions, condition)
     return None if conditions == old else conditions
-
-
-def _qualified(resource: Resource) -> str:
-    return f"{resource.plural}.{resource.group}" if resource.group else resource.plural
