@@ -20,7 +20,7 @@ cdef int stream_send_data(
 cdef class Http2Session:
     """The connection, as its streams see it."""
     cdef nghttp2_session *session        # NULL before the preface and after the connection is lost
-    cdef OutBuffer *out                  # where the flush under way gathers frames; the server owns it
+    cdef OutBuffer *out                  # the server's; holds the frames of the flush under way
     cdef object peer_address
     cdef readonly long long connection_id
     cdef Py_ssize_t queued_bytes         # sum of the streams' pending bytes
@@ -34,7 +34,7 @@ cdef class Http2Session:
     cdef object http_handler             # (stream, body) for requests that are not gRPC; or None
     cdef object escaped                  # KeyboardInterrupt or SystemExit out of a handler
     cdef list drained                    # streams whose on_drained is due after the flush
-    cdef void *first_stream              # intrusive list of attached streams; each holds a reference
+    cdef void *first_stream              # list of attached streams; it holds references
 
     cdef int mark_dirty(self) except -1
     cdef int handler_failed(self, Stream stream, object error) except -1

@@ -97,4 +97,5 @@ class Front:
         await self._registry.close()
         self._server.goaway()
         self._server.close()
+        self._routes.close()
         self._server.flush()

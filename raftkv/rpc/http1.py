@@ -100,6 +100,7 @@ class HttpRoutes:
         self._exact: dict[str, tuple[frozenset[str], Handler]] = {}
         self._prefixes: list[tuple[str, frozenset[str], Handler]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[Http1Protocol] = set()
 
     def add(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
         """Route `path`, or all paths below it where it ends in a slash. GET implies HEAD."""
@@ -108,6 +109,18 @@ class HttpRoutes:
             self._prefixes.append((path, allowed, handler))
         else:
             self._exact[path] = (allowed, handler)
+
+    def opened(self, connection: Http1Protocol) -> None:
+        """Remember a connection, for `close`."""
+        self._connections.add(connection)
+
+    def closed(self, connection: Http1Protocol) -> None:
+        self._connections.discard(connection)
+
+    def close(self) -> None:
+        """Close every HTTP/1 connection that was opened on this table, what it answers included."""
+        for connection in list(self._connections):
+            connection.close()
 
     async def answer(self, method: str, target: str, headers: Headers, body: bytes) -> Answer:
         """Run the handler of a request; its failure becomes a 500 and a log line."""
@@ -167,14 +180,21 @@ class Http1Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._routes.opened(self)
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._routes.closed(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
+
+    def close(self) -> None:
+        """Close the connection once what was answered has been written."""
+        if self._transport is not None:
+            self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from http2_serving import serving
 
+from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
+
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
@@ -114,3 +116,17 @@ async def test_pipelined_http1_requests_are_answered_in_order() -> None:
         assert answer.index(b"GET /mirror/1") < answer.index(b"GET /mirror/2")
         writer.close()
         await writer.wait_closed()
+
+
+async def test_closing_the_routes_ends_idle_http1_connections() -> None:
+    routes = HttpRoutes()
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: Http1Protocol(routes), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+    writer.write(b"GET /none HTTP/1.1\r\n\r\n")
+    assert b"404" in await reader.readline()
+    listener.close()
+    routes.close()
+    await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    await writer.wait_closed()
