@@ -105,7 +105,8 @@ def read_commands(bytes batch not None):
 def answer(list waiters not None, list results not None, dict errors not None):
     """Give each waiter its result: bytes to `reply`, an error's number to `fail`.
 
-    A tuple is an opaque command that Python handled: the answer is empty. `errors` maps numbers to (gRPC status, text). Both lists have the same length.
+    A tuple is an opaque command that Python handled: the answer is empty. `errors` maps numbers to
+    (gRPC status, text). Both lists have the same length.
     """
     cdef Py_ssize_t place
     if len(waiters) != len(results):

@@ -5,10 +5,10 @@ in the index and `publish` feeds it. Otherwise it is *unsynced* and `pump` reads
 bounded step at a time. A stream whose peer does not read makes its watchers unsynced: they wait, as
 two integers each, until the sink has drained, and then read history from where they stopped.
 
-An event is encoded once per form (with and without the previous value), whoever watches; watchers of
-the same range share the body of their answers. Whole revisions travel together, and a
-header's revision says that everything up to it was delivered; so several small revisions may share
-one response, as in etcd's own catch-up.
+An event is encoded once per form (with and without the previous value), whoever watches; watchers
+of the same range share the body of their answers. Whole revisions travel together, and a header's
+revision says that everything up to it was delivered; so several small revisions may share one
+response, as in etcd's own catch-up.
 """
 
 from bisect import bisect_left, bisect_right

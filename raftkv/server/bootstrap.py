@@ -93,7 +93,7 @@ def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> OpenMe
     except BaseException:
         directory.close()
         raise
-    writer = LogWriter(log_store, asyncio.get_running_loop(), on_fatal)
+    writer = LogWriter(log_store, asyncio.get_running_loop(), lambda error: member.fail(error))
     member = _assemble(config, membership, member_id, log_store, store, writer, on_fatal)
     log.info(
         "opened member",

@@ -210,8 +210,11 @@ class Member:
         """Step Raft messages of other members."""
         if self._stopped:
             return
-        for message in messages:
-            self.node.step(message)
+        try:
+            for message in messages:
+                self.node.step(message)
+        except Exception as error:
+            self.fail(error)
         self.wake()
 
     def take_forwarded(self, sender: int, data: bytes) -> None:
@@ -263,9 +266,13 @@ class Member:
 
     def _persisted(self) -> None:
         """Go on at once when a sync is done: the disk should not wait for the next turn."""
-        if not self._stopped:
+        if self._stopped:
+            return
+        try:
             self.transport.send(self.node.persisted())
-            self._turn()
+        except Exception as error:
+            self.fail(error)
+        self._turn()
 
     # --- the turn ------------------------------------------------------------------------------
 
@@ -415,8 +422,14 @@ class Member:
 
     def _tick(self) -> None:
         """Count one heartbeat interval; a stalled loop does not make up for the ones it missed."""
-        now = self._loop.time()
         self._tick_timer = self._loop.call_later(self.config.heartbeat_interval_s, self._tick)
+        try:
+            self._count_tick(self._loop.time())
+        except Exception as error:
+            self.fail(error)
+        self.wake()
+
+    def _count_tick(self, now: float) -> None:
         self.node.tick()
         if self._early_election.tick(
             self.node.leader_id,
@@ -431,11 +444,7 @@ class Member:
         if now >= self._next_progress:
             self._next_progress = now + self.config.progress_notify_interval_s
             self.hub.notify_progress()
-        try:
-            self._keep_house(now)
-        except Exception as error:
-            self.fail(error)
-        self.wake()
+        self._keep_house(now)
 
     def _keep_house(self, now: float) -> None:
         """Keep log and history bounded; as the leader, tell followers and compact by schedule."""
