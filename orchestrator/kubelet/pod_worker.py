@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.api.json_object import JsonObject
 from orchestrator.api.times import parse_time
 from orchestrator.client.event_recorder import EventRecorder, EventType
+from orchestrator.kubelet.admission import unsupported_features
 from orchestrator.kubelet.backoff import RestartBackoff
 from orchestrator.kubelet.container_config import sandbox_config
 from orchestrator.kubelet.container_start import (
@@ -282,6 +283,7 @@ class PodWorker:
 
     async def _create_sandbox(self, action: CreateSandbox) -> None:
         try:
+            self._refuse_unsupported()
             await self._ensure_volumes()
             config = sandbox_config(self._pod, action.attempt, self._directory, self._node.config)
             await self._node.runtime.run_sandbox(config)
@@ -294,6 +296,10 @@ class PodWorker:
             self._retry_at.pop("", None)
             return
         self._retry_at[""] = self._clock().timestamp() + RETRY_S
+
+    def _refuse_unsupported(self) -> None:
+        if self._node.runtime.runs_programs and (refused := unsupported_features(self._pod)):
+            raise RuntimeFailure("; ".join(refused))
 
     async def _start(self, action: StartContainer) -> None:
         name = action.name
@@ -411,6 +417,8 @@ class PodWorker:
         self._event("Warning", "Unhealthy", f"{kind} probe failed: {message}")
 
     def _event(self, type: EventType, reason: str, message: str) -> None:
+        if not self._node.runtime.runs_programs:
+            return  # nothing has really happened, and events are most of a pod's writes
         pod = {"kind": "Pod", "apiVersion": "v1", **self._pod}
         self._recorder.event(pod, type, reason, message)
 

@@ -10,6 +10,7 @@ import pytest
 from test_container_env import FACTS, Objects, pod
 
 from orchestrator.api.json_object import JsonObject
+from orchestrator.kubelet.admission import unsupported_features
 from orchestrator.kubelet.volumes.atomic_writer import (
     FileContent,
     UnsafePathError,
@@ -101,6 +102,20 @@ def test_unsupported_types_are_refused_by_name() -> None:
         'volume "n": type nfs is not supported',
         'volume "t": projected source serviceAccountToken is not supported',
     ]
+
+
+def test_other_unsupported_features_are_refused_by_name() -> None:
+    container = {
+        "name": "c",
+        "ports": [{"containerPort": 80, "hostPort": 8080}],
+        "livenessProbe": {"grpc": {"port": 1}},
+    }
+    assert unsupported_features(pod(containers=[container])) == [
+        'container "c": hostPort 8080 is not supported; use a NodePort Service',
+        'container "c": livenessProbe: grpc probes are not supported',
+    ]
+    on_host = unsupported_features(pod(containers=[container], hostNetwork=True))
+    assert len(on_host) == 1
 
 
 def test_an_update_is_seen_as_a_whole(tmp_path: Path) -> None:
