@@ -24,11 +24,13 @@ system:  ## install the system packages (apt, as root), or say what to install
 	@$(BIN)/pip install -q --disable-pip-version-check -r .stamps/requirements.txt
 	@touch $@
 
+# The first build installs the package in place, which compiles; later ones compile what changed.
 .stamps/build: .stamps/venv setup.py tools/generate.py $(SOURCES) $(PROTOS) $(wildcard tools/kubernetes_schemas.py)
-	@echo "==> generated code and native modules"
+	@echo "==> generated code and native modules (one to three minutes the first time)"
 	@$(BIN)/python tools/generate.py
-	@$(BIN)/python setup.py -q build_ext --inplace
-	@test -x $(BIN)/raftkv || $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@if [ -x $(BIN)/raftkv ]; then $(BIN)/python setup.py -q build_ext --inplace; \
+	else $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .; \
+	fi > .stamps/build.log 2>&1 || { tail -40 .stamps/build.log; exit 1; }
 	@touch $@
 
 build: .stamps/build  ## the virtual environment, generated code and native modules

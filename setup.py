@@ -39,6 +39,7 @@ class GenerateThenBuild(build_py):
         super().run()
 
 
+CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
 present = {n: libs for n, libs in EXTENSIONS.items() if Path(f"raftkv/_native/{n}.pyx").exists()}
 
@@ -62,5 +63,7 @@ setup(
             "initializedcheck": False,
         },
         annotate=DEBUG,
+        nthreads=CORES,
     ),
+    options={"build_ext": {"parallel": CORES}},
 )
