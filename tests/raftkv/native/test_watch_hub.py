@@ -1,11 +1,15 @@
-"""Watchers see every event of their range once, in order, whatever their pace."""
+"""Watchers see every event of their range once, in order, whatever their pace.
+
+Every test runs over the native hub and over its plain twin.
+"""
 
 import random
 from dataclasses import dataclass, field
 
 import pytest
 
-from raftkv._native.watch_hub import WatchHub, WatchStream, prefix_end
+from raftkv._native import watch_hub, watch_hub_reference
+from raftkv._native.watch_hub import prefix_end
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 
@@ -77,15 +81,17 @@ class Wire:
 
 
 class Bench:
-    """A hub over a history, with one stream."""
+    """A hub over a history, with one stream; `hub_type` is set for each test in turn."""
+
+    hub_type: type[watch_hub.WatchHub] | type[watch_hub_reference.WatchHub] = watch_hub.WatchHub
 
     def __init__(self, **bounds: int) -> None:
         self.store = History()
         self.wakes = 0
-        self.hub = WatchHub(self.store, self.wake, cluster_id=7, member_id=9, **bounds)
+        self.hub = self.hub_type(self.store, self.wake, cluster_id=7, member_id=9, **bounds)
         self.hub.raft_term = 3
         self.wire = Wire()
-        self.stream: WatchStream = self.hub.open(self.wire)
+        self.stream = self.hub.open(self.wire)
 
     def wake(self) -> None:
         self.wakes += 1
@@ -97,6 +103,15 @@ class Bench:
     def settle(self) -> None:
         while self.hub.pump():
             pass
+
+
+@pytest.fixture(
+    params=[watch_hub.WatchHub, watch_hub_reference.WatchHub],
+    ids=["native", "reference"],
+    autouse=True,
+)
+def each_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bench, "hub_type", request.param)
 
 
 def test_a_watcher_from_now_gets_created_and_then_later_events_only() -> None:
@@ -307,9 +322,10 @@ def test_closing_a_stream_forgets_its_watchers() -> None:
 
 
 def test_prefix_end() -> None:
-    assert prefix_end(b"a") == b"b"
-    assert prefix_end(b"a\xff") == b"b"
-    assert prefix_end(b"\xff\xff") == b"\0"
+    for end in (watch_hub.prefix_end, watch_hub_reference.prefix_end):
+        assert end(b"a") == b"b"
+        assert end(b"a\xff") == b"b"
+        assert end(b"\xff\xff") == b"\0"
 
 
 @pytest.mark.parametrize("seed", range(20))
