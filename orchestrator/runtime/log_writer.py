@@ -35,7 +35,8 @@ class LogWriter:
 
     def __init__(self, path: Path, stdout: int, stderr: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        # Here, not in the thread: a started container has a log, be it empty.
+        self._file = path.open("ab", buffering=0)
         self._pipes = {stdout: "stdout", stderr: "stderr"}
         self._thread = threading.Thread(target=self._run, name=f"log {path.name}", daemon=True)
         self._thread.start()
@@ -46,7 +47,7 @@ class LogWriter:
 
     def _run(self) -> None:
         rests = dict.fromkeys(self._pipes, b"")
-        with self._path.open("ab", buffering=0) as file, selectors.DefaultSelector() as selector:
+        with self._file as file, selectors.DefaultSelector() as selector:
             for pipe in self._pipes:
                 selector.register(pipe, selectors.EVENT_READ)
             while rests:
