@@ -7,6 +7,7 @@ goes on in the next record of the same stream; `F` ends the line.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -77,31 +78,49 @@ async def read_log(
     """
     budget = options.limit_bytes
     parser = LogParser(options)
-    with path.open("rb") as file:
-        async for piece in _pieces(file, parser, options, still_running):
-            if budget is not None:
-                piece = piece[:budget]
-                budget -= len(piece)
-            if piece:
-                yield piece
-            if budget == 0:
-                return
+    async for piece in _pieces(path, parser, options, still_running):
+        if budget is not None:
+            piece = piece[:budget]
+            budget -= len(piece)
+        if piece:
+            yield piece
+        if budget == 0:
+            return
 
 
 async def _pieces(
-    file: BinaryIO, parser: LogParser, options: LogOptions, still_running: Callable[[], bool]
+    path: Path, parser: LogParser, options: LogOptions, still_running: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
-    if options.tail_lines is not None:
-        yield b"".join(_tail(file, parser, options.tail_lines))
-    while True:
-        # Asked before reading: what was written before the end is then surely read.
-        running = options.follow and still_running()
-        while chunk := file.read(CHUNK_BYTES):
-            if data := b"".join(parser.feed(chunk)):
-                yield data
-        if not running:
-            return
-        await asyncio.sleep(FOLLOW_INTERVAL_S)
+    file: BinaryIO = path.open("rb")
+    try:
+        if options.tail_lines is not None:
+            yield b"".join(_tail(file, parser, options.tail_lines))
+        while True:
+            # Asked before reading: what was written before the end is then surely read.
+            running = options.follow and still_running()
+            successor = _successor(path, file)
+            while chunk := file.read(CHUNK_BYTES):
+                if data := b"".join(parser.feed(chunk)):
+                    yield data
+            if successor is not None:
+                file.close()
+                file = successor
+                continue
+            if not running:
+                return
+            await asyncio.sleep(FOLLOW_INTERVAL_S)
+    finally:
+        file.close()
+
+
+def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """Return the log's next file where it has been rotated; the old one is then complete."""
+    try:
+        if os.stat(path).st_ino == os.fstat(file.fileno()).st_ino:
+            return None
+        return path.open("rb")
+    except FileNotFoundError:
+        return None  # between rename and reopen
 
 
 def _tail(file: BinaryIO, parser: LogParser, count: int) -> deque[bytes]:

@@ -16,21 +16,24 @@ from orchestrator.client.informer import EventHandler, Informer
 from orchestrator.client.rest_client import RestClient
 from orchestrator.kubelet.config import KubeletConfig
 from orchestrator.kubelet.container_start import NodeServices
+from orchestrator.kubelet.log_rotation import rotate_logs
 from orchestrator.kubelet.machine import machine_facts
 from orchestrator.kubelet.node import NodeReporter
 from orchestrator.kubelet.node_status import allocatable
 from orchestrator.kubelet.objects import ObjectCache
 from orchestrator.kubelet.pod_cache import PodCache
+from orchestrator.kubelet.pod_directory import log_directory, log_path
 from orchestrator.kubelet.pod_worker import PodWorker
 from orchestrator.kubelet.probes import Prober
 from orchestrator.kubelet.server import KubeletServer
 from orchestrator.kubelet.status_writer import StatusWriter
-from orchestrator.runtime.protocol import Runtime, RuntimeFailure
+from orchestrator.runtime.protocol import ContainerState, Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 REMOVE_TIMEOUT_S = 10.0
 WORKER_RESTART_S = 10.0
+LOG_ROTATION_INTERVAL_S = 10.0
 
 
 def _utc_now() -> datetime:
@@ -123,6 +126,7 @@ class Kubelet:
                 self._services = Informer(self._client, SERVICE)
                 group.create_task(self._services.run(), name="kubelet/services")
                 await self._services.wait_synced()
+                group.create_task(self._rotate_logs(), name="kubelet/log-rotation")
             await self._first_listing()
             pods.add_handler(EventHandler(self._on_pod, self._on_pod_update, self._on_pod_gone))
             group.create_task(pods.run(), name="kubelet/pods")
@@ -137,6 +141,22 @@ class Kubelet:
             except RuntimeFailure as error:
                 log.warning("the runtime does not answer yet: %s", error)
                 await asyncio.sleep(1.0)
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_ROTATION_INTERVAL_S)
+            running = [
+                (
+                    container.id,
+                    log_directory(self.config.data_dir, sandbox.namespace, sandbox.name, uid)
+                    / log_path(container.name, container.attempt),
+                )
+                for uid in self._cache.uids()
+                for sandbox in self._cache.get(uid).sandboxes
+                for container in sandbox.containers
+                if container.state is ContainerState.RUNNING
+            ]
+            await rotate_logs(self._runtime, running, self._clock())
 
     def _listed_pods(self) -> list[JsonObject]:
         return [worker.pod for worker in self._workers.values()]

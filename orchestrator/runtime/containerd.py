@@ -175,6 +175,9 @@ class ContainerdRuntime:
             raise RuntimeFailure(error.text) from error
         return ExecResult(answer.exit_code, answer.stdout + answer.stderr)
 
+    async def reopen_log(self, container_id: str) -> None:
+        await _checked(self._client.reopen_container_log(container_id))
+
     async def find_image(self, reference: str) -> str | None:
         image = await _checked(self._client.image_status(reference))
         return None if image is None else image.id

@@ -136,6 +136,9 @@ class HollowRuntime:
     async def exec(self, container_id: str, command: Sequence[str], timeout_s: int) -> ExecResult:
         raise RuntimeFailure("hollow containers run no programs")
 
+    async def reopen_log(self, container_id: str) -> None:
+        return
+
     async def find_image(self, reference: str) -> str | None:
         return reference
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import selectors
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,7 +35,9 @@ class LogWriter:
     def __init__(self, path: Path, stdout: int, stderr: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Here, not in the thread: a started container has a log, be it empty.
+        self._path = path
         self._file = path.open("ab", buffering=0)
+        self._lock = threading.Lock()
         self._pipes = {stdout: "stdout", stderr: "stderr"}
         self._thread = threading.Thread(target=self._run, name=f"log {path.name}", daemon=True)
         self._thread.start()
@@ -45,20 +46,28 @@ class LogWriter:
         """Wait until everything is written, at most `timeout_s`."""
         self._thread.join(timeout_s)
 
+    def reopen(self) -> None:
+        """Go on in a new file of the same name: somebody has renamed the old one."""
+        with self._lock:
+            if not self._file.closed:
+                self._file.close()
+                self._file = self._path.open("ab", buffering=0)
+
     def _run(self) -> None:
         rests = dict.fromkeys(self._pipes, b"")
-        with self._file as file, selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector:
             for pipe in self._pipes:
                 selector.register(pipe, selectors.EVENT_READ)
             while rests:
                 for key, _ in selector.select():
-                    self._read(key.fd, rests, file.write, selector)
+                    self._read(key.fd, rests, selector)
+        with self._lock:
+            self._file.close()
 
     def _read(
         self,
         pipe: int,
         rests: dict[int, bytes],
-        write: Callable[[bytes], object],
         selector: selectors.BaseSelector,
     ) -> None:
         chunk = os.read(pipe, RECORD_BYTES_MAX)
@@ -66,7 +75,8 @@ class LogWriter:
         data = rests[pipe] + (chunk or (b"\n" if rests[pipe] else b""))
         records, rests[pipe] = format_records(self._pipes[pipe], data, datetime.now(UTC))
         if records:
-            write(records)
+            with self._lock:
+                self._file.write(records)
         if not chunk:
             selector.unregister(pipe)
             os.close(pipe)

@@ -59,6 +59,7 @@ class _Container:
     status: ContainerStatus
     process: asyncio.subprocess.Process | None = None
     watcher: asyncio.Task[None] | None = None
+    log: LogWriter | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -191,13 +192,13 @@ class ProcessRuntime:
         finally:
             os.close(out_write)
             os.close(err_write)
-        log = LogWriter(
+        container.log = LogWriter(
             container.sandbox.log_directory / container.config.log_path, out_read, err_read
         )
         container.status = replace(
             container.status, state=ContainerState.RUNNING, started_at_ns=time.time_ns()
         )
-        container.watcher = asyncio.create_task(self._watch(container, log))
+        container.watcher = asyncio.create_task(self._watch(container, container.log))
         self._changed.set()
 
     async def _spawn(
@@ -296,6 +297,11 @@ class ProcessRuntime:
             raise
         code = process.returncode or 0
         return ExecResult(code if code >= 0 else 128 - code, output)
+
+    async def reopen_log(self, container_id: str) -> None:
+        log = self._find(container_id).log
+        if log is not None:
+            await asyncio.to_thread(log.reopen)
 
     async def find_image(self, reference: str) -> str | None:
         image = self._images.find(reference)

@@ -248,6 +248,10 @@ class Runtime(Protocol):
         """Run a command beside the container's process; TimeoutError where it overruns."""
         ...
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Begin a new log file: the caller has renamed the old one."""
+        ...
+
     async def find_image(self, reference: str) -> str | None:
         """Return the digest of an image on this node, or None."""
         ...

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from orchestrator.images.busybox import BUSYBOX_IMAGE, architecture, busybox_image
 from orchestrator.images.image_store import ImageStore
 from orchestrator.images.oci_archive import write_archive
+from orchestrator.kubelet.log_rotation import LOG_FILES_MAX, rotate_logs
 from orchestrator.runtime.address_pool import AddressPool
 from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.runtime.protocol import (
@@ -111,6 +113,17 @@ async def test_environment_directory_and_path_are_the_containers(pod: Pod, tmp_p
     root = str(tmp_path / "containers" / status.id)
     texts = [line.split(" ", 3)[3] for line in pod.log().splitlines()]
     assert texts == [root, f"/bin:{os.environ['PATH']}", "y", "file"]
+
+
+async def test_a_rotated_log_goes_on_and_stays_bounded(pod: Pod) -> None:
+    id = await pod.start("n=0; while :; do echo line $((n+=1)); sleep 0.01; done")
+    path = pod.config.log_directory / "c/0.log"
+    for turn in range(LOG_FILES_MAX + 2):
+        await until(lambda: "line" in pod.log())
+        at = datetime(2026, 1, 1, 0, 0, turn, tzinfo=UTC)
+        await rotate_logs(pod.runtime, [(id, path)], at, size_bytes_max=1)
+    assert len(list(path.parent.iterdir())) == LOG_FILES_MAX
+    await until(lambda: "line" in pod.log())
 
 
 async def test_what_a_container_writes_stays_its_own(pod: Pod) -> None:
