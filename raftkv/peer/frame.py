@@ -6,7 +6,7 @@ Control fields are msgpack. The data of entries, forwarded batches and request p
 blocks behind them, never encoded again. A body of type MESSAGES:
 
     u32 length of control | control: a list of messages, each a list of its fields in the order of
-    `_FIELDS`, the last one a flat list of (term, kind, bytes) of its entries | the entries' data
+    `_FIELDS`, the last one a flat list of (term, kind, checksum, bytes) of its entries | the data
 
 Entries of an APPEND are contiguous and follow its `index`, so their indexes are not sent.
 """
@@ -22,9 +22,10 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from raftkv.peer.errors import FrameError
-from raftkv.raft.messages import Entry, EntryKind, Message, MessageType
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Both sides must name the same one in their handshake."""
 
 FRAME_BYTES_MAX = 128 << 20
@@ -35,7 +36,8 @@ _U32 = struct.Struct("<I")
 _U64_MAX = (1 << 64) - 1
 _KINDS = {int(kind): kind for kind in EntryKind}
 _TYPES = {int(type_): type_ for type_ in MessageType}
-_FIELDS = 12
+_FIELDS = 13
+_ENTRY_FIELDS = 4
 
 
 class FrameType(IntEnum):
@@ -124,7 +126,7 @@ def encode_messages(messages: Sequence[Message]) -> bytes:
     for message in messages:
         entries: list[int] = []
         for entry in message.entries:
-            entries += (entry.term, entry.kind, len(entry.data))
+            entries += (entry.term, entry.kind, entry.checksum, len(entry.data))
             data.append(entry.data)
         control.append(
             [
@@ -139,6 +141,7 @@ def encode_messages(messages: Sequence[Message]) -> bytes:
                 message.reject_hint,
                 message.context,
                 message.force,
+                _encode_snapshot(message.snapshot),
                 entries,
             ]
         )
@@ -176,18 +179,19 @@ def _unpack_control(body: bytes) -> tuple[object, int]:
 def _decode_message(fields: object, body: bytes, offset: int) -> tuple[Message, int]:
     if not isinstance(fields, list) or len(fields) != _FIELDS:
         raise FrameError(f"a message has {_FIELDS} fields")
-    type_, to, sender, term, log_term, index, commit, reject, hint, context, force, raw = fields
+    type_, to, sender, term, log_term, index, commit, reject, hint, context, force = fields[:11]
+    snapshot, raw = fields[11:]
     for number in (type_, to, sender, term, log_term, index, commit, hint, context):
         _check_u64(number)
     if type_ not in _TYPES:
         raise FrameError(f"unknown message type {type_}")
     if type(reject) is not bool or type(force) is not bool or not isinstance(raw, list):
         raise FrameError("a message's field has the wrong type")
-    if len(raw) % 3:
-        raise FrameError("an entry has three fields")
+    if len(raw) % _ENTRY_FIELDS:
+        raise FrameError(f"an entry has {_ENTRY_FIELDS} fields")
     entries = []
-    for position in range(0, len(raw), 3):
-        entry, offset = _decode_entry(raw[position : position + 3], index, body, offset)
+    for position in range(0, len(raw), _ENTRY_FIELDS):
+        entry, offset = _decode_entry(raw[position : position + _ENTRY_FIELDS], index, body, offset)
         entries.append(entry)
         index += 1
     message = Message(
@@ -203,20 +207,39 @@ def _decode_message(fields: object, body: bytes, offset: int) -> tuple[Message, 
         hint,
         context,
         force,
+        _decode_snapshot(snapshot),
     )
     return message, offset
+
+
+def _encode_snapshot(snapshot: SnapshotMetadata | None) -> list[Any] | None:
+    if snapshot is None:
+        return None
+    return [snapshot.index, snapshot.term, snapshot.configuration.encode()]
+
+
+def _decode_snapshot(fields: object) -> SnapshotMetadata | None:
+    if fields is None:
+        return None
+    if not isinstance(fields, list) or len(fields) != 3 or not isinstance(fields[2], bytes):
+        raise FrameError("a snapshot's metadata has index, term and configuration")
+    try:
+        configuration = Configuration.decode(fields[2])
+    except ValueError as error:
+        raise FrameError(str(error)) from error
+    return SnapshotMetadata(_check_u64(fields[0]), _check_u64(fields[1]), configuration)
 
 
 def _decode_entry(
     fields: list[object], previous: int, body: bytes, offset: int
 ) -> tuple[Entry, int]:
-    term, kind, size = (_check_u64(number) for number in fields)
+    term, kind, checksum, size = (_check_u64(number) for number in fields)
     end = offset + size
     if kind not in _KINDS:
         raise FrameError(f"unknown entry kind {kind}")
     if end > len(body) or previous >= _U64_MAX:
         raise FrameError("an entry is cut short or has no index")
-    return Entry(term, previous + 1, _KINDS[kind], body[offset:end]), end
+    return Entry(term, previous + 1, _KINDS[kind], body[offset:end], checksum), end
 
 
 def _check_u64(number: object) -> int:

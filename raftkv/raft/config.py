@@ -12,11 +12,7 @@ class RaftConfig:
     """Settings of one node; fixed for its life. `validate()` is called by `RaftNode`."""
 
     id: int
-    """This member; not 0."""
-    voters: frozenset[int]
-    """The ids of all voting members, this one included unless it is a learner."""
-    learners: frozenset[int] = frozenset()
-    """Members that receive the log and do not count."""
+    """This member; not 0. Who else is a member says the `Configuration` of the node."""
 
     election_timeout_ticks: int = 10
     """A follower that heard nothing for [this, twice this) ticks campaigns."""
@@ -50,14 +46,8 @@ class RaftConfig:
     def validate(self) -> None:
         """Raise ValueError that names every wrong setting at once."""
         problems = []
-        if self.id == 0 or 0 in self.voters or 0 in self.learners:
+        if self.id == 0:
             problems.append("0 is no member id")
-        if not self.voters:
-            problems.append("voters is empty")
-        if self.voters & self.learners:
-            problems.append("a member is both voter and learner")
-        if self.id not in self.voters | self.learners:
-            problems.append(f"id {self.id:x} is neither voter nor learner")
         if self.heartbeat_ticks < 1 or self.election_timeout_ticks <= self.heartbeat_ticks:
             problems.append("need 1 <= heartbeat_ticks < election_timeout_ticks")
         problems += [

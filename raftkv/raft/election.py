@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raftkv.raft import reconfiguration
 from raftkv.raft.messages import Message, MessageType
 from raftkv.raft.quorum import VoteResult
 from raftkv.raft.roles import Role
@@ -11,6 +12,9 @@ from raftkv.raft.state import RaftState
 def campaign(state: RaftState, *, force: bool = False) -> None:
     """Try to become leader. `force` (leadership was handed to us) skips pre-vote and leases."""
     if state.role is Role.LEADER or not state.is_promotable():
+        return
+    if reconfiguration.has_unapplied_change(state):
+        state.campaign_when_applied = force
         return
     if state.config.pre_vote and not force:
         state.become_pre_candidate()

@@ -32,6 +32,26 @@ class ProposalDropped(RaftError):
         self.reason = reason
 
 
+class InvalidConfigurationChange(ProposalDropped):
+    """A change of membership does not fit the present configuration. Trying again is of no use."""
+
+
+class ConfigurationChangePending(ProposalDropped):
+    """An earlier change of membership is not applied yet; try again after it."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"a configuration change up to entry {index} is not applied yet")
+        self.index = index
+
+
+class CorruptEntry(RaftError):
+    """An entry does not match its checksum: memory or disk changed it. The member must stop."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"entry {index} does not match its checksum")
+        self.index = index
+
+
 class TooManyReads(RaftError):
     """More reads wait for a confirmation than `reads_waiting_max`."""
 

@@ -11,12 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raftkv.raft.errors import LogUnavailable
+from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.log_reader import LogReader
 from raftkv.raft.messages import Entry
 
 ENTRIES_PER_TAKE_MAX = 4096
 """Entries handed out for applying at once."""
+
+
+def must_reset(reader: LogReader, applied_index: int, applied_term: int) -> bool:
+    """Say whether the log was not reset yet after the state was installed from a snapshot.
+
+    To be asked at every start with what the state says of itself; if so, reset the log to
+    (applied_index, applied_term), keeping its hard state, before a node is made of it.
+    """
+    if applied_index > reader.last_index:
+        return True
+    if applied_index < reader.first_index - 1:
+        return False  # the state is behind the log: not ours to mend
+    return reader.term(applied_index) != applied_term
 
 
 class RaftLog:
@@ -27,6 +40,7 @@ class RaftLog:
         "_cache_bytes_max",
         "_offset",
         "_reader",
+        "_snapshot",
         "_tail",
         "_taken_in_flight",
         "commit_index",
@@ -53,6 +67,8 @@ class RaftLog:
                 f"{reader.first_index} to {last}: they are not of the same member and moment"
             )
         self._reader = reader
+        self._snapshot: tuple[int, int] | None = None
+        """Index and term of a snapshot that is not installed; what the reader has is void."""
         self._tail: list[Entry] = []
         self._offset = last + 1
         """Index of `_tail[0]`."""
@@ -72,6 +88,8 @@ class RaftLog:
     @property
     def first_index(self) -> int:
         """Index of the oldest entry that can be read."""
+        if self._snapshot is not None:
+            return self._snapshot[0] + 1
         return self._reader.first_index
 
     def term(self, index: int) -> int:
@@ -82,7 +100,15 @@ class RaftLog:
             raise LogUnavailable(index, self.last_index)
         if index >= self._offset:
             return self._tail[index - self._offset].term
-        return self._reader.term(index)
+        return self._stored_term(index)
+
+    def _stored_term(self, index: int) -> int:
+        """Return the term of an entry that is not in the tail."""
+        if self._snapshot is None:
+            return self._reader.term(index)
+        if index < self._snapshot[0]:
+            raise LogCompacted(index, self.first_index)
+        return self._snapshot[1]
 
     def matches(self, index: int, term: int) -> bool:
         """Say whether the log has an entry of `term` at `index`; below the base, say no."""
@@ -102,6 +128,8 @@ class RaftLog:
         assert lo < hi <= self.last_index + 1
         hi = min(hi, lo + count_max)
         if lo < self._offset:
+            if self._snapshot is not None:
+                raise LogCompacted(lo, self.first_index)
             return self._reader.entries(lo, min(hi, self._offset), bytes_max)
         start = lo - self._offset
         found = self._tail[start : start + hi - lo]
@@ -148,7 +176,26 @@ class RaftLog:
         # A sync of the removed entries may be under way; it must not vouch for their successors.
         self._taken_in_flight = min(self._taken_in_flight, index - 1)
         self.last_index = index - 1
-        self.last_term = self._tail[-1].term if self._tail else self._reader.term(self.last_index)
+        self.last_term = self._tail[-1].term if self._tail else self._stored_term(self.last_index)
+
+    def restore(self, index: int, term: int) -> None:
+        """Begin anew behind a snapshot, which `snapshot_installed` makes the reader's base.
+
+        A sync that is under way vouches for nothing any more.
+        """
+        assert index > self.commit_index, "a snapshot of what is committed already"
+        self._snapshot = (index, term)
+        self._tail.clear()
+        self._cache_bytes = 0
+        self._offset = index + 1
+        self.last_index = self.stable_index = self.taken_index = index
+        self._taken_in_flight = self.commit_index = self.handed_out_index = index
+        self.last_term = term
+
+    def snapshot_installed(self) -> None:
+        """Note that the reader now begins behind the snapshot."""
+        self._snapshot = None
+        assert self._reader.first_index == self._offset, "the log was not reset to the snapshot"
 
     def find_conflict(self, index: int, term: int) -> tuple[int, int]:
         """Return the highest index <= `index` whose term is <= `term`, and that term.
@@ -185,13 +232,18 @@ class RaftLog:
         return self.handed_out_index < min(self.commit_index, self.stable_index)
 
     def take_committed(self, bytes_max: int) -> tuple[Entry, ...]:
-        """Hand out the next entries to apply, in order, never above what is synced here."""
+        """Hand out the next entries to apply, in order, never above what is synced here.
+
+        Raises CorruptEntry for one that is not what was proposed.
+        """
         hi = min(self.commit_index, self.stable_index)
         if self.handed_out_index >= hi:
             return ()
         found = tuple(
             self.entries(self.handed_out_index + 1, hi + 1, bytes_max, ENTRIES_PER_TAKE_MAX)
         )
+        for entry in found:
+            entry.verify()
         self.handed_out_index = found[-1].index
         return found
 

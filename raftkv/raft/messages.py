@@ -6,11 +6,29 @@ whoever receives one must not change it, because the same object may be in sever
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.errors import CorruptEntry
+
 ENTRY_OVERHEAD_BYTES = 32
 """Counted beside an entry's data by every bound in bytes, so empty entries are not free."""
+
+
+UNKNOWN_CHECKSUM = -1
+"""Given to a new entry whose checksum is to be computed."""
+
+_INDEX = struct.Struct(">Q")
+_TERM_AND_KIND = struct.Struct("<QB")
+
+
+def entry_checksum(term: int, index: int, kind: int, data: bytes) -> int:
+    """Return the crc32 of u64 BE index | u64 LE term | u8 kind | data; the log stores the same."""
+    place = zlib.crc32(_TERM_AND_KIND.pack(term, kind), zlib.crc32(_INDEX.pack(index)))
+    return zlib.crc32(data, place)
 
 
 class EntryKind(IntEnum):
@@ -19,7 +37,7 @@ class EntryKind(IntEnum):
     NORMAL = 0
     """A batch of commands for the state machine."""
     CONF_CHANGE = 1
-    """A change of membership; takes effect when applied."""
+    """An encoded `ConfigurationChange`; takes effect when applied."""
     EMPTY = 2
     """No data: the first entry of a leader's term (Raft §8)."""
 
@@ -32,11 +50,28 @@ class Entry:
     index: int
     kind: EntryKind
     data: bytes
+    checksum: int = UNKNOWN_CHECKSUM
+    """`entry_checksum` of the rest, computed once, where the entry is made; wire and disk carry it
+    along, so that whoever applies the entry knows that it is what was proposed."""
+
+    def __post_init__(self) -> None:
+        if self.checksum == UNKNOWN_CHECKSUM:
+            checksum = entry_checksum(self.term, self.index, self.kind, self.data)
+            object.__setattr__(self, "checksum", checksum)
 
     @property
     def size_bytes(self) -> int:
         """What this entry counts against a bound in bytes."""
         return len(self.data) + ENTRY_OVERHEAD_BYTES
+
+    def is_intact(self) -> bool:
+        """Say whether the entry matches its checksum; costs a pass over the data."""
+        return entry_checksum(self.term, self.index, self.kind, self.data) == self.checksum
+
+    def verify(self) -> None:
+        """Raise CorruptEntry unless the entry matches its checksum."""
+        if not self.is_intact():
+            raise CorruptEntry(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +85,16 @@ class HardState:
     term: int = 0
     vote: int = 0
     commit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMetadata:
+    """What Raft must know of a snapshot: the state after entry `index`, which is of `term`."""
+
+    index: int
+    term: int
+    configuration: Configuration
+    """The membership after entry `index`."""
 
 
 class MessageType(IntEnum):
@@ -86,7 +131,7 @@ class Message:
     | TRANSFER_LEADER     | context: the id of the member that shall lead; term 0              |
     | READ_INDEX          | context: chosen by the reader; term 0                              |
     | READ_INDEX_RESPONSE | context; index: what must be applied before reading                |
-    | SNAPSHOT            | index, log_term: the last entry that the snapshot covers           |
+    | SNAPSHOT            | snapshot: what the state, streamed beside this, is of              |
 
     Not frozen only because frozen dataclasses are three times as slow to make.
     """
@@ -103,3 +148,4 @@ class Message:
     reject_hint: int = 0
     context: int = 0
     force: bool = False
+    snapshot: SnapshotMetadata | None = None

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raftkv.raft import election, replication
+from raftkv.raft import election, reconfiguration, replication, snapshots
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.configuration_change import ConfigurationChange
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, UnknownMember
 from raftkv.raft.log_reader import LogReader, RandomSource
-from raftkv.raft.messages import ENTRY_OVERHEAD_BYTES, EntryKind, HardState, Message, MessageType
+from raftkv.raft.messages import (
+    ENTRY_OVERHEAD_BYTES,
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    MessageType,
+    SnapshotMetadata,
+)
 from raftkv.raft.progress import ProgressState
 from raftkv.raft.read_index import Reader
 from raftkv.raft.ready import PersistWork, ReadState, Ready, SoftState
@@ -35,6 +45,10 @@ class FollowerStatus:
     state: ProgressState
     recent_active: bool
     inflight_appends: int
+    inflight_bytes: int
+    pending_snapshot: int
+    """In SNAPSHOT: the log behind this index will be needed; the snapshot may be of a later one."""
+    is_learner: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,13 @@ class NodeStatus:
     applied_index: int
     stable_index: int
     last_index: int
+    configuration: Configuration
+    """As of the last change that was applied here."""
+    transferee: int
+    """Who the leader hands over to, 0: nobody."""
+    uncommitted_bytes: int
+    damaged_appends: int
+    """APPENDs ignored since the start because an entry did not match its checksum."""
     followers: dict[int, FollowerStatus]
     """Empty unless leading."""
 
@@ -60,6 +81,7 @@ class RaftNode:
     def __init__(
         self,
         config: RaftConfig,
+        configuration: Configuration,
         log: LogReader,
         hard_state: HardState,
         applied_index: int,
@@ -67,13 +89,16 @@ class RaftNode:
     ) -> None:
         """Start as a follower, from what the disk holds.
 
-        `applied_index` is what the state machine has durably applied; entries after it are handed
-        out again. Raises ValueError for a wrong configuration or a log that lacks what is applied.
+        `applied_index` is what the state machine has durably applied, `configuration` the
+        membership as of that entry; entries after it are handed out again. A member that joins a
+        running cluster starts with an empty log and an empty `Configuration()`: it gets both by
+        snapshot. Raises ValueError for wrong settings or a log that lacks what is applied.
         """
         config.validate()
-        self._state = RaftState(config, log, hard_state, applied_index, random)
-        self._applied_index = applied_index
+        self._state = RaftState(config, configuration, log, hard_state, applied_index, random)
         self._persisting = False
+        self._installing: SnapshotMetadata | None = None
+        """The sync under way is the installation of this snapshot."""
         self._persisting_messages: list[Message] = []
         self._taken = (hard_state.term, hard_state.vote)
         self._taken_commit = hard_state.commit
@@ -109,7 +134,12 @@ class RaftNode:
     @property
     def applied_index(self) -> int:
         """The highest index that the caller has said to be applied."""
-        return self._applied_index
+        return self._state.applied_index
+
+    @property
+    def configuration(self) -> Configuration:
+        """The membership as of the last change that was applied here."""
+        return self._state.configuration
 
     @property
     def last_index(self) -> int:
@@ -126,9 +156,13 @@ class RaftNode:
             role=state.role,
             leader_id=state.leader_id,
             commit_index=state.log.commit_index,
-            applied_index=self._applied_index,
+            applied_index=state.applied_index,
             stable_index=state.log.stable_index,
             last_index=state.log.last_index,
+            configuration=state.configuration,
+            transferee=state.transferee,
+            uncommitted_bytes=state.uncommitted_bytes,
+            damaged_appends=state.damaged_appends,
             followers={
                 member: FollowerStatus(
                     match_index=progress.match_index,
@@ -136,6 +170,9 @@ class RaftNode:
                     state=progress.state,
                     recent_active=progress.recent_active,
                     inflight_appends=len(progress.inflight),
+                    inflight_bytes=progress.inflight_bytes,
+                    pending_snapshot=progress.pending_snapshot,
+                    is_learner=member in state.configuration.learners,
                 )
                 for member, progress in state.peers.items()
             },
@@ -157,22 +194,39 @@ class RaftNode:
         """Begin an election now, as if the timeout had passed; nothing if we lead or may not."""
         election.campaign(self._state)
 
-    def propose(self, data: bytes, kind: EntryKind = EntryKind.NORMAL) -> int:
-        """Append an entry and return its index; it is committed only when it is handed out as such.
+    def propose(self, data: bytes) -> int:
+        """Append a NORMAL entry and return its index.
 
-        Raises NotLeader, or ProposalDropped when the leadership is being handed over or too much is
-        uncommitted; in both cases the entry is certainly not in the log.
+        It is committed only when it is handed out as such. Raises NotLeader, or ProposalDropped
+        when the leadership is being handed over or too much is uncommitted; in both cases the entry
+        is certainly not in the log.
         """
+        self._check_proposal(len(data))
+        return self._state.append_own(data, EntryKind.NORMAL)
+
+    def propose_configuration(self, change: ConfigurationChange) -> int:
+        """Append a change of membership and return its index; in force once applied.
+
+        One at a time: raises ConfigurationChangePending while another is not applied here,
+        InvalidConfigurationChange where it does not fit, and whatever `propose` raises; in all
+        cases the change is certainly not in the log. One that is accepted may still be lost with
+        the leadership; if it commits, it applies.
+        """
+        self._check_proposal(0)
+        reconfiguration.check_proposal(self._state, change)
+        return reconfiguration.propose(self._state, change)
+
+    def _check_proposal(self, data_bytes: int) -> None:
+        """Raise unless this member may append an own entry now."""
         state = self._state
         if state.role is not Role.LEADER:
             raise NotLeader(state.leader_id)
         if state.transferee:
             raise ProposalDropped("the leadership is being handed over")
-        size = len(data) + ENTRY_OVERHEAD_BYTES
         waiting = state.uncommitted_bytes
+        size = data_bytes + ENTRY_OVERHEAD_BYTES
         if waiting and waiting + size > state.config.uncommitted_bytes_max:
             raise ProposalDropped(f"{waiting} bytes of entries await commitment")
-        return state.append_own(data, kind)
 
     def read_index(self, context: int) -> None:
         """Ask for the index that a linearizable read must wait for; it comes as a `ReadState`.
@@ -235,8 +289,20 @@ class RaftNode:
             progress.send_empty = False
             progress.probe_sent = True  # until a heartbeat is answered
 
+    def report_snapshot(self, member_id: int, ok: bool) -> None:
+        """Note that the transfer asked for by a SNAPSHOT message ended, well or not.
+
+        To be called once for each such message, else the follower gets nothing more. A follower
+        that could not be brought level is offered another snapshot when it shows signs of life.
+        """
+        snapshots.report(self._state, member_id, ok=ok)
+
     def step(self, message: Message) -> None:
-        """Take one message from another member. Messages of no use are ignored."""
+        """Take one message from another member. Messages of no use are ignored.
+
+        A SNAPSHOT is for when the state has been received completely and checked; its metadata is
+        that of the received state. If it is news, the next `Ready.snapshot` says to install it.
+        """
         state = self._state
         assert message.to == state.id, "a message for somebody else"
         if message.type in TERMLESS:
@@ -294,6 +360,8 @@ class RaftNode:
                         reject=True,
                     )
                 )
+            case MessageType.SNAPSHOT:
+                snapshots.handle_late(state, message)
             case _:
                 pass
 
@@ -320,8 +388,10 @@ class RaftNode:
                 election.handle_timeout_now(state)
             case MessageType.READ_INDEX_RESPONSE:
                 state.read_states.append(ReadState(message.context, message.index))
+            case MessageType.SNAPSHOT:
+                snapshots.handle(state, message)
             case _:
-                pass  # SNAPSHOT: the log is never cut shorter than a follower needs
+                pass
 
     def _step_request(self, message: Message) -> None:
         """Serve what a follower asks of its leader; ignored when that is not us any more."""
@@ -354,6 +424,7 @@ class RaftNode:
     def ready(self) -> Ready:
         """Hand out all work that is due now; see `Ready` for what to do in which order."""
         state = self._state
+        snapshot = self._take_snapshot()
         persist = self._take_persist()
         if state.role is Role.LEADER:
             self._serve_reads()
@@ -369,16 +440,20 @@ class RaftNode:
             committed_entries=state.log.take_committed(state.config.committed_bytes_max),
             read_states=read_states,
             soft_state=news,
+            snapshot=snapshot,
         )
 
     def persisted(self) -> list[Message]:
-        """Note that the work of the last `Ready.persist` is synced; return what may leave now.
+        """Note that the work of the last `Ready.persist` is synced, and the snapshot of that
+        `Ready` installed; return what may leave now.
 
         The returned messages vouch for what was synced: votes, acknowledgements, vote requests.
         """
         assert self._persisting, "persisted() without a sync under way"
         state = self._state
         self._persisting = False
+        if self._installing is not None:
+            self._note_installed(self._installing)
         state.log.mark_stable()
         if state.role is Role.LEADER:
             replication.maybe_commit(state)
@@ -387,12 +462,44 @@ class RaftNode:
 
     def applied(self, index: int) -> None:
         """Note that the state machine has applied everything up to `index`."""
-        assert self._applied_index <= index <= self._state.log.handed_out_index
-        self._applied_index = index
+        state = self._state
+        assert state.applied_index <= index <= state.log.handed_out_index
+        assert state.configuration_index <= index, "applied() before a change of membership"
+        state.applied_index = index
+        reconfiguration.leave_joint_if_due(state)
+        if state.campaign_when_applied:
+            election.handle_timeout_now(state)
+
+    def apply_configuration(self, entry: Entry) -> Configuration:
+        """Let a committed CONF_CHANGE entry take effect; return the membership after it.
+
+        To be called for each one handed out, in its turn among the entries that are applied, and
+        followed by `applied()`. The caller stores the result together with the applied index.
+        Raises ValueError for an entry that is not an encoded change.
+        """
+        return reconfiguration.apply_entry(self._state, entry)
 
     def _must_persist(self) -> bool:
         state = self._state
+        if state.pending_snapshot is not None:
+            return True
         return state.log.has_unstable() or (state.term, state.vote) != self._taken
+
+    def _take_snapshot(self) -> SnapshotMetadata | None:
+        """Hand out a snapshot to install, once no sync is under way that writes to the old log."""
+        state = self._state
+        if self._persisting or state.pending_snapshot is None:
+            return None
+        self._installing = state.pending_snapshot
+        return self._installing
+
+    def _note_installed(self, snapshot: SnapshotMetadata) -> None:
+        state = self._state
+        self._installing = None
+        state.applied_index = snapshot.index
+        if state.pending_snapshot is snapshot:  # else a later one came meanwhile
+            state.pending_snapshot = None
+            state.log.snapshot_installed()
 
     def _take_persist(self) -> PersistWork | None:
         """Begin a sync if none is under way and one is needed; else let go what waited for none."""
@@ -406,13 +513,15 @@ class RaftNode:
                 return None
         hard_state = None
         commit = state.log.commit_index
-        if (state.term, state.vote) != self._taken or commit != self._taken_commit:
+        installing = self._installing is not None
+        if installing or (state.term, state.vote, commit) != (*self._taken, self._taken_commit):
             hard_state = HardState(state.term, state.vote, commit)
             self._taken = (state.term, state.vote)
             self._taken_commit = commit
         self._persisting = True
         self._persisting_messages, state.after_persist = state.after_persist, []
-        return PersistWork(hard_state, state.log.take_unstable())
+        entries = () if installing else state.log.take_unstable()
+        return PersistWork(hard_state, entries)
 
     def _deliver_own(self, messages: list[Message]) -> list[Message]:
         """Step messages to ourselves (our own vote) and return the others."""

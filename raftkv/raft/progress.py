@@ -24,6 +24,7 @@ class Progress:
     """One follower as its leader sees it. Invariant: 0 <= match_index < next_index."""
 
     __slots__ = (
+        "asks_for_snapshot",
         "commit_sent",
         "inflight",
         "inflight_appends_max",
@@ -55,6 +56,8 @@ class Progress:
         """An APPEND is due even with nothing to send, so that a lost one is noticed."""
         self.commit_sent = 0
         """Highest commit index told to the follower, if no message was lost."""
+        self.asks_for_snapshot = False
+        """It refused the very beginning of the log: it does not know its cluster yet."""
         self.pending_snapshot = 0
         """In SNAPSHOT: the index that the snapshot brings the follower to."""
         self.inflight: deque[tuple[int, int]] = deque()
@@ -117,6 +120,7 @@ class Progress:
             return False
         self.match_index = index
         self.probe_sent = False
+        self.asks_for_snapshot = False
         return True
 
     def rejected(self, index: int, next_probe: int) -> bool:
@@ -129,8 +133,9 @@ class Progress:
                 return False
             self.become_probe()
             return True
-        if self.next_index - 1 != index:
+        if self.state is ProgressState.SNAPSHOT or self.next_index - 1 != index:
             return False
+        self.asks_for_snapshot = index == 0
         self.next_index = max(min(index, next_probe + 1), self.match_index + 1)
         self.probe_sent = False
         self.send_empty = True

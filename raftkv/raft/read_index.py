@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import TooManyReads
-from raftkv.raft.quorum import INDEX_MAX, Configuration
+from raftkv.raft.quorum import INDEX_MAX
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raftkv.raft.messages import Entry, HardState, Message
+from raftkv.raft.messages import Entry, HardState, Message, SnapshotMetadata
 from raftkv.raft.roles import Role
 
 
@@ -49,9 +49,16 @@ class Ready:
     Messages that must wait for the sync are returned by `persisted()` instead."""
     committed_entries: tuple[Entry, ...]
     """Apply in index order, then call `node.applied(last index)`. Contiguous, never repeated, and
-    already synced here. EMPTY and CONF_CHANGE entries are among them."""
+    already synced here. EMPTY and CONF_CHANGE entries are among them; pass each of the latter to
+    `node.apply_configuration` in its turn, before `node.applied`."""
     read_states: tuple[ReadState, ...]
     """Reads of this member that the leader confirmed. Serve each AFTER applying its index."""
     soft_state: SoftState | None
     """Set when any part of it changed. Reads that were asked for before a change of leader or
     term may have been dropped: ask again."""
+    snapshot: SnapshotMetadata | None = None
+    """Install this BEFORE anything else of this Ready: swap the received state in, THEN reset the
+    log to (index, term) together with `persist.hard_state`, which is set, THEN call
+    `node.persisted()`, which also notes the snapshot as applied. `persist.entries` and
+    `committed_entries` are empty. After a crash between the two steps the state is ahead of the
+    log: `log.must_reset` says so, and the reset is done again before the node is made."""

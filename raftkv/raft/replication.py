@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raftkv.raft import snapshots
 from raftkv.raft.messages import Entry, Message, MessageType
 from raftkv.raft.progress import Progress, ProgressState
 from raftkv.raft.roles import Role
@@ -18,6 +19,8 @@ def wants_append(state: RaftState, progress: Progress) -> bool:
     """Say whether a follower is owed an APPEND that may be sent now."""
     if progress.is_paused():
         return False
+    if snapshots.needs_snapshot(state, progress):
+        return snapshots.may_send(state, progress)
     return (
         progress.next_index <= state.log.last_index
         or progress.send_empty
@@ -46,8 +49,8 @@ def _send_append(
 ) -> None:
     log, config = state.log, state.config
     start = progress.next_index
-    if start < log.first_index:
-        progress.become_snapshot(log.first_index - 1)
+    if snapshots.needs_snapshot(state, progress):
+        snapshots.send(state, member, progress)
         return
     entries = slices.get(start)
     if entries is None:
@@ -120,7 +123,7 @@ def handle_append_response(state: RaftState, message: Message) -> None:
         if news or progress.match_index == message.index:
             progress.become_replicate()
     elif progress.state is ProgressState.SNAPSHOT and (
-        progress.match_index >= progress.pending_snapshot
+        progress.match_index + 1 >= state.log.first_index
     ):
         progress.become_replicate()
     if news:
@@ -160,6 +163,8 @@ def handle_heartbeat_response(state: RaftState, message: Message) -> None:
         return
     progress.recent_active = True
     progress.heartbeat_answered(state.log.last_index)
+    if message.sender == state.transferee:
+        maybe_hand_over(state)  # the word to campaign may have been lost
     state.reads.answered(message.sender, message.context)
 
 
@@ -171,33 +176,22 @@ def handle_append(state: RaftState, message: Message) -> None:
     log = state.log
     state.election_elapsed = 0
     state.leader_id = message.sender
-    if message.index < log.commit_index:
+    if not all(entry.is_intact() for entry in message.entries):
+        state.damaged_appends += 1
+        return
+    if message.index == 0 and not state.configuration.voters:
+        # A log without the membership that it began with would be misread: ask for a snapshot.
+        _refuse(state, message)
+    elif message.index < log.commit_index:
         # An old message: all up to our commit index agrees with the leader's log anyway.
-        _acknowledge(state, message.sender, log.commit_index)
+        state.acknowledge(message.sender, log.commit_index)
     elif log.matches(message.index, message.log_term):
         log.merge(message.entries)
         last_new = message.index + len(message.entries)
         state.commit_to(min(message.commit, last_new))
-        _acknowledge(state, message.sender, last_new)
+        state.acknowledge(message.sender, last_new)
     else:
         _refuse(state, message)
-
-
-def _acknowledge(state: RaftState, leader: int, index: int) -> None:
-    """Vouch for the log up to `index`, once synced; of answers in a row the highest is enough."""
-    waiting = state.after_persist
-    answer = Message(MessageType.APPEND_RESPONSE, leader, state.id, state.term, index=index)
-    if waiting:
-        last = waiting[-1]
-        if (
-            last.type is MessageType.APPEND_RESPONSE
-            and last.to == leader
-            and last.term == state.term
-        ):
-            if index > last.index:
-                waiting[-1] = answer
-            return
-    waiting.append(answer)
 
 
 def _refuse(state: RaftState, message: Message) -> None:

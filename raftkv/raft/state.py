@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections import deque
 
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.log import RaftLog
 from raftkv.raft.log_reader import LogReader, RandomSource
-from raftkv.raft.messages import Entry, EntryKind, HardState, Message
+from raftkv.raft.messages import (
+    Entry,
+    EntryKind,
+    HardState,
+    Message,
+    MessageType,
+    SnapshotMetadata,
+)
 from raftkv.raft.progress import Progress
-from raftkv.raft.quorum import Configuration
 from raftkv.raft.read_index import ReadQueue
 from raftkv.raft.ready import ReadState
 from raftkv.raft.roles import TRANSITIONS, Role
@@ -20,8 +27,12 @@ class RaftState:
 
     __slots__ = (
         "after_persist",
+        "applied_index",
+        "campaign_when_applied",
         "config",
         "configuration",
+        "configuration_index",
+        "damaged_appends",
         "election_elapsed",
         "heartbeat_elapsed",
         "id",
@@ -29,6 +40,8 @@ class RaftState:
         "log",
         "outbox",
         "peers",
+        "pending_change_index",
+        "pending_snapshot",
         "random",
         "randomized_timeout",
         "read_states",
@@ -45,6 +58,7 @@ class RaftState:
     def __init__(
         self,
         config: RaftConfig,
+        configuration: Configuration,
         reader: LogReader,
         hard_state: HardState,
         applied_index: int,
@@ -53,7 +67,13 @@ class RaftState:
         self.config = config
         self.id = config.id
         self.random = random
-        self.configuration = Configuration(config.voters, frozenset(), config.learners)
+        self.configuration = configuration
+        self.configuration_index = applied_index
+        """The configuration holds all changes up to here; a snapshot waits until all else does."""
+        self.applied_index = applied_index
+        """What the state machine has applied."""
+        self.pending_snapshot: SnapshotMetadata | None = None
+        """A snapshot that the caller has not installed yet; the log stands behind it already."""
         self.log = RaftLog(
             reader,
             commit_index=hard_state.commit,
@@ -64,9 +84,15 @@ class RaftState:
         self.vote = hard_state.vote
         self.role = Role.FOLLOWER
         self.leader_id = 0
+        self.damaged_appends = 0
+        """APPENDs ignored because an entry did not match its checksum."""
         self.votes: dict[int, bool] = {}
         self.peers: dict[int, Progress] = {}
         """Progress of everyone else; filled while leading."""
+        self.pending_change_index = 0
+        """As the leader: no change of membership is in the log above this index."""
+        self.campaign_when_applied = False
+        """The leadership was handed to us while a committed change of membership awaited us."""
         self.transferee = 0
         """Who shall lead next; proposals are refused meanwhile. 0: nobody."""
         self.election_elapsed = 0
@@ -88,8 +114,8 @@ class RaftState:
         return self.log.stable_index if member == self.id else self.peers[member].match_index
 
     def is_promotable(self) -> bool:
-        """Say whether this member may lead."""
-        return self.id in self.configuration.all_voters
+        """Say whether this member may lead: a voter, whose state is all there."""
+        return self.id in self.configuration.all_voters and self.pending_snapshot is None
 
     def in_lease(self) -> bool:
         """Say whether a leader was heard so recently that nobody else should be elected.
@@ -110,6 +136,8 @@ class RaftState:
         self.leader_id = 0
         self.votes = {}
         self.peers = {}
+        self.pending_change_index = 0
+        self.campaign_when_applied = False
         self.transferee = 0
         self.election_elapsed = 0
         self.heartbeat_elapsed = 0
@@ -150,9 +178,21 @@ class RaftState:
         self._enter(Role.LEADER)
         self._reset(self.term)
         self.leader_id = self.id
-        for member in self.configuration.members - {self.id}:
+        for member in sorted(self.configuration.members - {self.id}):
             self.peers[member] = self._new_progress()
+        # Changes of earlier leaders may be among what is not applied yet.
+        self.pending_change_index = self.log.last_index
         self.append_own(b"", EntryKind.EMPTY)
+
+    def reconcile_peers(self) -> None:
+        """As the leader, follow the configuration: forget who is gone, begin with who is new."""
+        members = self.configuration.members - {self.id}
+        for gone in self.peers.keys() - members:
+            del self.peers[gone]
+        for member in sorted(members - self.peers.keys()):
+            progress = self.peers[member] = self._new_progress()
+            # It had no chance yet to be heard; it must not cost us the next check of the quorum.
+            progress.recent_active = True
 
     def _new_progress(self) -> Progress:
         progress = Progress(
@@ -171,6 +211,22 @@ class RaftState:
         self.uncommitted.append((entry.index, entry.size_bytes))
         self.uncommitted_bytes += entry.size_bytes
         return entry.index
+
+    def acknowledge(self, leader: int, index: int) -> None:
+        """Vouch for the log up to `index`, once synced; of answers in a row the highest will do."""
+        waiting = self.after_persist
+        answer = Message(MessageType.APPEND_RESPONSE, leader, self.id, self.term, index=index)
+        if waiting:
+            last = waiting[-1]
+            if (
+                last.type is MessageType.APPEND_RESPONSE
+                and last.to == leader
+                and last.term == self.term
+            ):
+                if index > last.index:
+                    waiting[-1] = answer
+                return
+        waiting.append(answer)
 
     def commit_to(self, index: int) -> None:
         """Advance the commit index, never back, and give room to new proposals."""

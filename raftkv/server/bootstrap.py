@@ -14,6 +14,7 @@ from raftkv.config import Config
 from raftkv.errors import StoreError
 from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import RaftError
 from raftkv.raft.node import RaftNode
 from raftkv.server.log_trimmer import LogTrimmer
@@ -147,10 +148,10 @@ def _assemble(
     node = RaftNode(
         RaftConfig(
             id=member_id,
-            voters=membership.ids,
             election_timeout_ticks=config.election_ticks,
             pre_vote=config.pre_vote,
         ),
+        Configuration(membership.ids),
         log_store,
         log_store.hard_state(),
         store.applied_index,

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped
-from raftkv.raft.messages import Entry, EntryKind, Message
+from raftkv.raft.messages import Entry, Message
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import PersistWork
 from raftkv.raft.roles import Role
@@ -179,7 +180,6 @@ class SimulatedCluster:
     def _start(self, member: Member) -> None:
         config = RaftConfig(
             id=member.id,
-            voters=frozenset(self.members),
             pre_vote=self.faults.pre_vote,
             election_timeout_ticks=self.faults.election_timeout_ticks,
             entries_per_append_max=self.faults.entries_per_append_max,
@@ -189,7 +189,12 @@ class SimulatedCluster:
             cache_bytes_max=4096,
         )
         member.node = RaftNode(
-            config, member.log, member.log.hard_state(), len(member.applied), self.random
+            config,
+            Configuration(frozenset(self.members)),
+            member.log,
+            member.log.hard_state(),
+            len(member.applied),
+            self.random,
         )
         self.checker.restarted(member.node)
         self._tick_later(member, member.life)
@@ -293,7 +298,7 @@ class SimulatedCluster:
                 continue
             self.proposed += 1
             try:
-                member.node.propose(b"%d@%d" % (self.proposed, member.id), EntryKind.NORMAL)
+                member.node.propose(b"%d@%d" % (self.proposed, member.id))
             except (NotLeader, ProposalDropped):
                 continue
             self._settle(member)

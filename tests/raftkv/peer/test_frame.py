@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from raftkv.peer.errors import FrameError
 from raftkv.peer.frame import (
+    PROTOCOL_VERSION,
     FrameDecoder,
     FrameType,
     decode_answer,
@@ -25,9 +26,22 @@ from raftkv.peer.frame import (
     encode_messages,
     encode_request,
 )
-from raftkv.raft.messages import Entry, EntryKind, Message, MessageType
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 
 U64 = st.integers(0, (1 << 64) - 1)
+
+
+MEMBERS = st.frozensets(U64, max_size=3)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> SnapshotMetadata | None:
+    if draw(st.booleans()):
+        return None
+    sets = [draw(MEMBERS) for _ in range(4)]
+    configuration = Configuration(sets[0], sets[1], sets[2], sets[3], draw(st.booleans()))
+    return SnapshotMetadata(draw(U64), draw(U64), configuration)
 
 
 @st.composite
@@ -49,6 +63,7 @@ def messages(draw: st.DrawFn) -> Message:
         draw(U64),
         draw(U64),
         draw(st.booleans()),
+        draw(snapshots()),
     )
 
 
@@ -86,7 +101,7 @@ def body_of(control: object, data: bytes = b"") -> bytes:
     return struct.pack("<I", len(packed)) + packed + data
 
 
-GOOD: list[object] = [3, 2, 1, 5, 0, 0, 0, False, 0, 0, False, []]
+GOOD: list[object] = [3, 2, 1, 5, 0, 0, 0, False, 0, 0, False, None, []]
 
 
 def altered(position: int, value: object) -> list[object]:
@@ -104,14 +119,16 @@ def test_the_good_message_is_good() -> None:
         (struct.pack("<I", 9) + b"x", "cut short"),
         (struct.pack("<I", 1) + b"\xc1", "not msgpack"),
         (body_of({}), "no list"),
-        (body_of([GOOD[:-1]]), "12 fields"),
+        (body_of([GOOD[:-1]]), "13 fields"),
         (body_of([altered(0, 99)]), "unknown message type"),
         (body_of([altered(3, -1)]), "no unsigned"),
         (body_of([altered(3, True)]), "no unsigned"),
         (body_of([altered(7, 1)]), "wrong type"),
-        (body_of([altered(11, [1, 0])]), "three fields"),
-        (body_of([altered(11, [1, 9, 0])]), "unknown entry kind"),
-        (body_of([altered(11, [1, 0, 5])], b"four"), "cut short"),
+        (body_of([altered(11, [7, 1])]), "index, term and configuration"),
+        (body_of([altered(11, [7, 1, b"no"])]), "configuration"),
+        (body_of([altered(12, [1, 0])]), "4 fields"),
+        (body_of([altered(12, [1, 9, 0, 0])]), "unknown entry kind"),
+        (body_of([altered(12, [1, 0, 0, 5])], b"four"), "cut short"),
         (body_of([GOOD], b"more"), "too many"),
     ],
 )
@@ -141,7 +158,7 @@ def test_requests_answers_and_hellos_come_out_as_they_went_in() -> None:
     request, answer, hello, forward = decoder.feed(stream)
     assert decode_request(request[1]) == (7, "lease/keep-alive", b"payload")
     assert decode_answer(answer[1]) == (7, b"answer")
-    assert decode_hello(hello[1]) == (1, 0xC1, 1, 2)
+    assert decode_hello(hello[1]) == (PROTOCOL_VERSION, 0xC1, 1, 2)
     assert forward == (FrameType.FORWARD, b"batch")
     with pytest.raises(ValueError, match="1 to 255"):
         encode_request(1, "", b"")

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import pytest
 
 from raftkv.raft.config import RaftConfig
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, UnknownMember
 from raftkv.raft.messages import Entry, EntryKind, HardState, Message, MessageType
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import PersistWork, ReadState
 from raftkv.raft.roles import TRANSITIONS, Role
 from raftkv.testing.memory_log import MemoryLog
+
+THREE = Configuration(frozenset({1, 2, 3}))
 
 
 class Driven:
@@ -25,8 +28,8 @@ class Driven:
         self.log = MemoryLog()
         entries = [Entry(t, i, EntryKind.NORMAL, b"") for i, t in enumerate(terms, 1)]
         self.log.append(entries, HardState(term or max(terms, default=0), vote, 0))
-        config = RaftConfig(id=1, voters=frozenset({1, 2, 3}), **options)  # type: ignore[arg-type]
-        self.node = RaftNode(config, self.log, self.log.hard_state(), 0, random.Random(1))
+        config = RaftConfig(id=1, **options)  # type: ignore[arg-type]
+        self.node = RaftNode(config, THREE, self.log, self.log.hard_state(), 0, random.Random(1))
         self.work: PersistWork | None = None
         self.sent: list[Message] = []
         self.reads: list[ReadState] = []
@@ -276,5 +279,5 @@ def test_the_table_of_roles_is_closed() -> None:
 
 
 def test_configurations_are_checked_all_at_once() -> None:
-    with pytest.raises(ValueError, match="0 is no member id; voters is empty"):
-        RaftConfig(id=0, voters=frozenset()).validate()
+    with pytest.raises(ValueError, match="0 is no member id; need 1 <="):
+        RaftConfig(id=0, heartbeat_ticks=0).validate()

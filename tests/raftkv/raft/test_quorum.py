@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raftkv.raft.quorum import INDEX_MAX, Configuration, VoteResult
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.quorum import INDEX_MAX, VoteResult
 
 CASES = Path(__file__).resolve().parents[3].parent / "shared" / "raft-testdata" / "quorum"
 RESULTS = {

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from raftkv.raft import election, replication
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.log import RaftLog
 from raftkv.raft.messages import HardState, Message, MessageType
 from raftkv.raft.progress import Progress
-from raftkv.raft.quorum import Configuration
 from raftkv.raft.read_index import Reader, ReadQueue
 from raftkv.raft.ready import PersistWork
 from raftkv.raft.state import RaftState
@@ -104,12 +104,12 @@ def vote_twice(patch: pytest.MonkeyPatch) -> None:
 def acknowledge_before_sync(patch: pytest.MonkeyPatch) -> None:
     """Followers vouch for entries that a crash still loses."""
 
-    def acknowledge(state: RaftState, leader: int, index: int) -> None:
-        state.outbox.append(
-            Message(MessageType.APPEND_RESPONSE, leader, state.id, state.term, index=index)
+    def acknowledge(self: RaftState, leader: int, index: int) -> None:
+        self.outbox.append(
+            Message(MessageType.APPEND_RESPONSE, leader, self.id, self.term, index=index)
         )
 
-    patch.setattr(replication, "_acknowledge", acknowledge)
+    patch.setattr(RaftState, "acknowledge", acknowledge)
 
 
 def count_oneself_before_sync(patch: pytest.MonkeyPatch) -> None:
