@@ -61,7 +61,7 @@ cdef inline uint64_t get_u64_le(const uint8_t *data) noexcept nogil:
 
 
 cdef uint32_t record_checksum(uint64_t index, uint64_t term, uint8_t kind, bytes data) except? 0:
-    """Checksum of a record with its place, so that a record at a wrong index does not pass."""
+    """`raftkv.raft.messages.entry_checksum`: with its place, so a record at a wrong index fails."""
     cdef uint8_t head[17]
     put_u64_be(head, index)
     put_u64_le(head + 8, term)
@@ -305,7 +305,7 @@ cdef class LogStore:
         kind = KINDS.get(raw[8])
         if kind is None:
             raise CorruptLogError(index, f"unknown kind {raw[8]}")
-        return Entry(term, index, kind, data)
+        return Entry(term, index, kind, data, stored)
 
     cdef uint64_t read_term(self, uint64_t index) except? 0:
         cdef MDB_val key
@@ -429,8 +429,7 @@ cdef class LogStore:
                 batch.records[i].kind = entry.kind
                 batch.records[i].data = <const uint8_t *>PyBytes_AS_STRING(data)
                 batch.records[i].size = PyBytes_GET_SIZE(data)
-                batch.records[i].checksum = record_checksum(
-                    entry.index, entry.term, entry.kind, data)
+                batch.records[i].checksum = entry.checksum
             # `entries` keeps every `data` alive while the GIL is released.
             with nogil:
                 code = write_batch(self.env, self.entries_dbi, self.meta_dbi, &batch,
