@@ -21,6 +21,8 @@ EXTENSIONS = {
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
+    "snapshot_reader": ["lmdb"],
+    "snapshot_writer": ["lmdb"],
     "state_flusher": [],
     "state_tree": ["lmdb"],
     "state_writer": ["lmdb"],

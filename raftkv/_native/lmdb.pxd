@@ -32,6 +32,7 @@ cdef extern from "lmdb.h" nogil:
 
     enum:
         MDB_NOTLS
+        MDB_NOSUBDIR
         MDB_NORDAHEAD
         MDB_RDONLY
         MDB_CREATE
@@ -39,6 +40,8 @@ cdef extern from "lmdb.h" nogil:
         MDB_RESERVE
         MDB_SUCCESS
         MDB_NOTFOUND
+        MDB_KEYEXIST
+        MDB_BAD_VALSIZE
         MDB_CORRUPTED
         MDB_VERSION_MISMATCH
         MDB_INVALID
@@ -59,6 +62,7 @@ cdef extern from "lmdb.h" nogil:
     void mdb_txn_reset(MDB_txn *txn)
     int mdb_txn_renew(MDB_txn *txn)
     int mdb_dbi_open(MDB_txn *txn, const char *name, unsigned int flags, MDB_dbi *dbi)
+    int mdb_drop(MDB_txn *txn, MDB_dbi dbi, int delete)
     int mdb_stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat)
     int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)
     int mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags)

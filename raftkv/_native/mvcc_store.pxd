@@ -19,6 +19,7 @@ cdef enum:
     KIND_LEASE_GRANT = 5
     KIND_LEASE_REVOKE = 6
     KIND_OPAQUE_MIN = 64
+    SNAPSHOTS_MAX = 16            # open at once; LMDB has 126 places for readers
     OUT_BYTES_KEPT = 4 << 20      # a larger response buffer is given back after use
 
 @cython.final
@@ -34,11 +35,13 @@ cdef class MvccStore:
     cdef dict dirty_leases        # id -> TTL, or None: revoked; not frozen yet
     cdef list lease_changes
     cdef StateFlusher flusher     # what of the state is on disk, and the thread that writes
+    cdef object readers           # weak set of the snapshots that are open
     cdef bint closed
 
     cdef readonly uint64_t applied_index
     cdef readonly uint64_t applied_term
 
+    cdef int load_state(self) except -1
     cdef int load_rows(self) except -1
     cdef list rows_of(self, unsigned int dbi, bytes prefix)
     cdef object apply_command(self, uint8_t kind, Span body, bint answer)

@@ -1,6 +1,9 @@
 from concurrent.futures import Executor
 from typing import final
 
+from raftkv._native.snapshot_reader import SnapshotReader
+from raftkv._native.snapshot_writer import SnapshotWriter
+
 live_stores: int
 """Stores of this process that are not closed: zero after every test."""
 
@@ -13,6 +16,8 @@ class MvccStore:
     method means that the disk failed or lied: the member must stop.
     """
 
+    path: str
+    """The state's directory."""
     revision: int
     """Current main revision; 1 in an empty store."""
     compact_revision: int
@@ -114,5 +119,18 @@ class MvccStore:
         """Write everything to disk and wait for it."""
     def compact_step(self, records_max: int) -> bool:
         """Work off about `records_max` records of compaction, waiting; tell if more is left."""
+    def snapshot_open(self, flush: bool = True) -> SnapshotReader:
+        """Open the state on disk for reading as one, while writes go on; at most 16 at once.
+
+        With `flush`, everything applied is flushed first, waiting, so that it covers `applied_index`;
+        without, it covers `flushed_index` and does not wait.
+        """
+    def install(self, writer: SnapshotWriter) -> None:
+        """Put a complete snapshot in the place of the whole state, by one rename.
+
+        After a crash the state is the old or the new one. Open snapshots are closed; leases that
+        differ are told by `take_lease_changes`. Waits for a flush that runs, and for the disk.
+        ValueError: not complete, of another directory, or behind `applied_index`.
+        """
     def db_size(self) -> tuple[int, int]:
         """Return (bytes the file has grown to, bytes that hold data)."""

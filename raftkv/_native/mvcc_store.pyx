@@ -5,6 +5,7 @@ frozen table and compaction steps, both without the GIL. Contracts are in `mvcc_
 """
 
 import struct
+import weakref
 
 from libc.string cimport memcpy
 from raftkv._native.lmdb cimport (
@@ -42,6 +43,8 @@ from raftkv._native.mvcc_request cimport (
 )
 from raftkv._native.mvcc_history cimport collect_events, hash_history
 from raftkv._native.mvcc_view cimport FOUND_VERSION, KeyVersion, key_value_size, write_key_value
+from raftkv._native.snapshot_reader cimport SnapshotReader
+from raftkv._native.snapshot_writer cimport SnapshotWriter
 from raftkv._native.state_flusher cimport StateFlusher
 from raftkv._native.state_tree cimport (
     LEASE_KEY_BYTES,
@@ -128,16 +131,13 @@ cdef class MvccStore:
         self.dirty_rows = {}
         self.dirty_leases = {}
         self.lease_changes = []
+        self.readers = weakref.WeakSet()
         try:
             self.flusher.load(cluster_id, member_id)
-            self.load_rows()
+            self.load_state()
         except BaseException:
             self.tree.close()
             raise
-        self.executor.revision = self.flusher.flushed_revision
-        self.executor.compact_revision = self.flusher.flushed_compact_revision
-        self.applied_index = self.flusher.flushed_index
-        self.applied_term = self.flusher.flushed_term
         self.closed = False
         live_stores += 1
 
@@ -145,6 +145,19 @@ cdef class MvccStore:
         buffer_free(&self.out)
 
     # -- opening and closing -----------------------------------------------------------------
+
+    cdef int load_state(self) except -1:
+        """Take what the tree holds for the whole state."""
+        self.executor.leases.clear()
+        self.member_rows.clear()
+        self.dirty_rows = {}
+        self.dirty_leases = {}
+        self.load_rows()
+        self.executor.revision = self.flusher.flushed_revision
+        self.executor.compact_revision = self.flusher.flushed_compact_revision
+        self.applied_index = self.flusher.flushed_index
+        self.applied_term = self.flusher.flushed_term
+        return 0
 
     cdef int load_rows(self) except -1:
         for name, value in self.rows_of(self.tree.leases, b""):
@@ -184,6 +197,8 @@ cdef class MvccStore:
         if self.closed:
             return
         self.closed = True
+        for reader in list(self.readers):
+            reader.close()
         self.flusher.close()
         self.view.frozen = None
         self.view.active = None
@@ -208,6 +223,10 @@ cdef class MvccStore:
     @property
     def compact_revision(self):
         return self.executor.compact_revision
+
+    @property
+    def path(self):
+        return self.tree.path
 
     @property
     def compacted_revision(self):
@@ -516,6 +535,37 @@ cdef class MvccStore:
     def db_size(self):
         self.check_open()
         return self.tree.sizes()
+
+    # -- snapshots ---------------------------------------------------------------------------
+
+    def snapshot_open(self, bint flush=True):
+        self.check_open()
+        if len(self.readers) >= SNAPSHOTS_MAX:
+            raise ValueError(f"{SNAPSHOTS_MAX} snapshots are open already")
+        if flush:
+            self.flush()
+        reader = SnapshotReader(self.tree)
+        self.readers.add(reader)
+        return reader
+
+    def install(self, SnapshotWriter writer not None):
+        self.check_open()
+        if not writer.complete or writer.directory != self.tree.path:
+            raise ValueError("not a complete snapshot beside this state")
+        if writer.index < self.applied_index:
+            raise ValueError(f"a snapshot at {writer.index} is behind {self.applied_index}")
+        before = dict(self.executor.leases)
+        for reader in list(self.readers):
+            reader.close()
+        writer.complete = False
+        self.flusher.install(writer.file, self.executor.cluster_id, self.executor.member_id)
+        self.load_state()
+        for lease, ttl in before.items():
+            if self.executor.leases.get(lease) != ttl:
+                self.lease_changes.append(("revoke", lease, 0))
+        for lease, ttl in self.executor.leases.items():
+            if before.get(lease) != ttl:
+                self.lease_changes.append(("grant", lease, ttl))
 
     cdef bint dirty(self) except -1:
         return (self.applied_index != self.flusher.flushed_index or self.view.active.records > 0

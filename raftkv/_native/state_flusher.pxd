@@ -40,6 +40,8 @@ cdef class StateFlusher:
     cdef bint running(self) except -1
     # Let the thread finish what it has begun, and take that over.
     cdef int wait(self) except -1
+    # Take the state in `file` instead of all that is here, tables and tree.
+    cdef int install(self, str file, uint64_t cluster_id, uint64_t member_id) except -1
     # Put a new table over the active one, and fix what is written together with that.
     cdef int freeze(
         self, uint64_t index, uint64_t term, int64_t revision, int64_t compact_revision,

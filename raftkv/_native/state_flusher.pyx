@@ -1,6 +1,5 @@
 """The flusher of the state: see `state_flusher.pxd` for the contracts."""
 
-import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,18 +17,8 @@ from raftkv._native.wire cimport buffer_free
 
 from raftkv.errors import StoreCorruptError, StoreIOError
 
-cdef bytes FORMAT = b"raftkv state 1"
+FORMAT = b"raftkv state 1"
 RECORD_PREFIX = b"r/"
-
-
-cdef int sync_directory(str path) except -1:
-    """Make the files that were created in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return 0
 
 
 cdef class StateFlusher:
@@ -85,8 +74,6 @@ cdef class StateFlusher:
         status = write_table(self.view.tree, self.view.active, &self.side_rows)
         self.side_rows.size = 0
         check_status(status, "initialise the state")
-        sync_directory(self.view.tree.path)
-        sync_directory(os.path.dirname(os.path.abspath(self.view.tree.path)))
         return self.view.tree.renew()
 
     cdef bint running(self) except -1:
@@ -126,6 +113,17 @@ cdef class StateFlusher:
         self.view.frozen = self.view.active
         self.view.active = MemTable()
         return 0
+
+    cdef int install(self, str file, uint64_t cluster_id, uint64_t member_id) except -1:
+        self.wait()
+        self.view.frozen = None
+        self.view.active = MemTable()
+        try:
+            self.view.tree.replace(file)
+            return self.load(cluster_id, member_id)
+        except StoreIOError as failure:
+            self.failure = failure
+            raise
 
     cdef int start_flush(self) except -1:
         self.compacting = False

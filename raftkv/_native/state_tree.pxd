@@ -16,6 +16,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from raftkv._native.lmdb cimport MDB_cursor, MDB_dbi, MDB_env, MDB_txn, MDB_val
 
 cdef enum:
+    TREES = 5
+    TREE_META = 4                 # the number of the tree `meta`, in the order above
     INDEX_KEY_BYTES = 480
     INDEX_ROW_BYTES = 40
     HISTORY_KEY_BYTES = 12
@@ -64,10 +66,14 @@ cdef class StateTree:
     cdef MDB_dbi leases
     cdef MDB_dbi lease_keys
     cdef MDB_dbi meta
-    cdef str path
+    cdef readonly str path
+    cdef size_t map_size
     cdef int lock_file            # descriptor that holds the directory; 0: none
 
     cdef int lock(self) except -1
+    cdef int open_env(self) except -1
+    cdef int close_env(self) except -1
+    cdef int replace(self, str file) except -1
     cdef int renew(self) except -1
     # 1 and the row, or 0.
     cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1
@@ -89,5 +95,7 @@ cdef uint32_t read_be32(const uint8_t *data) noexcept nogil
 cdef int next_bucket_entry(
     const uint8_t **at, const uint8_t *end, const uint8_t **key, size_t *key_size, IndexRow *row
 ) noexcept nogil
+# Refuse a file that ends before its last page: reading there would kill the process.
+cdef int check_file_size(MDB_env *env, str file) except -1
 # Raise the typed error for an LMDB status; 0 for success.
 cdef int check_status(int status, str doing) except -1

@@ -42,6 +42,10 @@ from raftkv._native.lmdb cimport (
 from raftkv._native.mem_table cimport compare_keys
 
 from raftkv.errors import StoreCorruptError, StoreIOError
+from raftkv.storage.directory_sync import sync_directory
+
+TREE_NAMES = (b"index", b"history", b"leases", b"lease_keys", b"meta")
+"""By tree number."""
 
 
 cdef int check_status(int status, str doing) except -1:
@@ -110,30 +114,39 @@ cdef int next_bucket_entry(
     return 1
 
 
+cdef int check_file_size(MDB_env *env, str file) except -1:
+    cdef MDB_envinfo info
+    cdef MDB_stat stat
+    mdb_env_info(env, &info)
+    mdb_env_stat(env, &stat)
+    needed = (info.me_last_pgno + 1) * stat.ms_psize
+    size = os.path.getsize(file)
+    if info.me_last_txnid and size < needed:
+        raise StoreCorruptError(
+            f"{file} has {size} bytes of {needed}: it was cut off; "
+            "remove the member's directory and add the member anew"
+        )
+    return 0
+
+
 cdef class StateTree:
     """The open environment. One reader thread; writers take transactions of their own."""
 
     def __cinit__(self, path: str, map_size: int) -> None:
         self.path = path
-        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chmod(path, 0o700)
-        self.lock()
-        check_status(mdb_env_create(&self.env), "create an LMDB environment")
+        self.map_size = map_size
         try:
-            check_status(mdb_env_set_mapsize(self.env, map_size), "set the map size")
-            check_status(mdb_env_set_maxdbs(self.env, 5), "set the number of trees")
-            status = mdb_env_open(self.env, os.fsencode(path), MDB_NOTLS, 0o600)
-            check_status(status, f"open the state in {path}")
-            if mdb_env_get_maxkeysize(self.env) <= INDEX_KEY_BYTES:
-                raise StoreIOError(0, "this liblmdb was built with too small a key size")
-            self.check_file_size()
-            self.open_trees()
-            check_status(
-                mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.snapshot), "read the state"
-            )
-        except BaseException:
+            Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chmod(path, 0o700)
+            self.lock()
+            self.open_env()
+            self.sync_names()
+        except StoreIOError:
             self.close()
             raise
+        except OSError as error:
+            self.close()
+            raise StoreIOError(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def __dealloc__(self) -> None:
         if self.env != NULL:
@@ -142,6 +155,45 @@ cdef class StateTree:
             mdb_env_close(self.env)
         if self.lock_file > 0:
             close_descriptor(self.lock_file)
+
+    cdef int open_env(self) except -1:
+        """Open the file, refuse a damaged one, and begin to read."""
+        check_status(mdb_env_create(&self.env), "create an LMDB environment")
+        try:
+            check_status(mdb_env_set_mapsize(self.env, self.map_size), "set the map size")
+            check_status(mdb_env_set_maxdbs(self.env, TREES), "set the number of trees")
+            status = mdb_env_open(self.env, os.fsencode(self.path), MDB_NOTLS, 0o600)
+            check_status(status, f"open the state in {self.path}")
+            if mdb_env_get_maxkeysize(self.env) <= INDEX_KEY_BYTES:
+                raise StoreIOError(0, "this liblmdb was built with too small a key size")
+            check_file_size(self.env, os.path.join(self.path, "data.mdb"))
+            self.open_trees()
+            check_status(
+                mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.snapshot), "read the state"
+            )
+        except BaseException:
+            self.close_env()
+            raise
+        return 0
+
+    def sync_names(self) -> None:
+        """Make the names of the directory and of its files survive a power cut."""
+        sync_directory(self.path)
+        sync_directory(os.path.dirname(os.path.abspath(self.path)))
+
+    cdef int replace(self, str file) except -1:
+        """Put another complete, synced file of this directory in the place of the open one.
+
+        One rename: after a crash the directory has the one or the other, whole.
+        """
+        self.close_env()
+        try:
+            os.rename(file, os.path.join(self.path, "data.mdb"))
+            sync_directory(self.path)
+        except OSError as error:
+            text = f"cannot install the snapshot in {self.path}: {error.strerror}"
+            raise StoreIOError(error.errno, text) from error
+        return self.open_env()
 
     cdef int lock(self) except -1:
         """Take the directory for this store alone: LMDB itself would let a second one in."""
@@ -155,43 +207,32 @@ cdef class StateTree:
             raise StoreIOError(busy.errno, f"{self.path} is in use by a running member") from busy
         return 0
 
-    def check_file_size(self) -> None:
-        """Refuse a file that ends before its last page: reading there would kill the process."""
-        cdef MDB_envinfo info
-        cdef MDB_stat stat
-        mdb_env_info(self.env, &info)
-        mdb_env_stat(self.env, &stat)
-        needed = (info.me_last_pgno + 1) * stat.ms_psize
-        size = os.path.getsize(os.path.join(self.path, "data.mdb"))
-        if info.me_last_txnid and size < needed:
-            raise StoreCorruptError(
-                f"{self.path}/data.mdb has {size} bytes of {needed}: it was cut off; "
-                "remove the member's directory and add the member anew"
-            )
-
     def open_trees(self) -> None:
         cdef MDB_txn *txn = NULL
-        cdef MDB_dbi *trees[5]
-        cdef MDB_val key, data
+        cdef MDB_dbi *trees[TREES]
         cdef int i
         trees[:] = [&self.index, &self.history, &self.leases, &self.lease_keys, &self.meta]
         check_status(mdb_txn_begin(self.env, NULL, 0, &txn), f"write to {self.path}")
         try:
-            for i, name in enumerate((b"index", b"history", b"leases", b"lease_keys", b"meta")):
+            for i, name in enumerate(TREE_NAMES):
                 check_status(mdb_dbi_open(txn, name, MDB_CREATE, trees[i]), "open the trees")
         except BaseException:
             mdb_txn_abort(txn)
             raise
         check_status(mdb_txn_commit(txn), "create the trees")
 
-    cdef int close(self) except -1:
-        """Release everything; harmless when repeated. Cursors must be closed before."""
+    cdef int close_env(self) except -1:
         if self.snapshot != NULL:
             mdb_txn_abort(self.snapshot)
             self.snapshot = NULL
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
+        return 0
+
+    cdef int close(self) except -1:
+        """Release everything; harmless when repeated. Cursors must be closed before."""
+        self.close_env()
         if self.lock_file > 0:
             os.close(self.lock_file)
             self.lock_file = 0
@@ -318,12 +359,12 @@ cdef class StateTree:
         """Bytes of the file that pages take, and of those the bytes that hold data."""
         cdef MDB_envinfo info
         cdef MDB_stat stat
-        cdef MDB_dbi trees[5]
+        cdef MDB_dbi trees[TREES]
         cdef MDB_dbi tree
         cdef size_t pages = 2
         mdb_env_info(self.env, &info)
         trees[:] = [self.index, self.history, self.leases, self.lease_keys, self.meta]
-        for tree in trees[:5]:
+        for tree in trees[:TREES]:
             check_status(mdb_stat(self.snapshot, tree, &stat), "measure the trees")
             pages += stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages
         mdb_env_stat(self.env, &stat)

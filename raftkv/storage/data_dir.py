@@ -12,6 +12,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from raftkv.storage.directory_sync import sync_directory
 from raftkv.storage.errors import DataDirectoryError
 
 FORMAT = "raftkv member 1\n"
@@ -138,8 +139,4 @@ def _mark(path: Path, member: Path) -> None:
         os.fsync(out.fileno())
     draft.rename(file)
     for folder in (member, path, path.parent):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_directory(folder)

@@ -1,4 +1,4 @@
-"""What the disk may do to a member. All of these are fatal: the member stops, it serves nothing."""
+"""What the disk may do to a member. All but SnapshotError are fatal: the member stops."""
 
 from __future__ import annotations
 
@@ -35,3 +35,10 @@ class LogIOError(StorageError):
 
 class DataDirectoryError(StorageError):
     """The data directory cannot be used: locked, foreign, of another format, or not ours."""
+
+
+class SnapshotError(StorageError):
+    """A chunk of a snapshot is damaged, or not the one that follows. Nothing of it was written.
+
+    The transfer may go on with the chunk that the writer asks for, or start over.
+    """
