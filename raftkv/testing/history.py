@@ -6,13 +6,27 @@ one of the machine that runs them all).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
 
 from google.protobuf.message import Message
 
-__all__ = ["Operation", "Outcome"]
+from raftkv.pb.etcd import rpc_pb2 as pb
+
+__all__ = ["Operation", "Outcome", "Violation", "WatchStream"]
+
+
+class Violation(Exception):
+    """A promise that the store broke. `slice` holds the records that show it, in order."""
+
+    def __init__(self, promise: str, text: str, records: Sequence[object] = ()) -> None:
+        self.promise = promise
+        self.text = text
+        self.slice = list(records)
+        lines = [f"{promise}: {text}", *(f"    {record}" for record in self.slice)]
+        super().__init__("\n".join(lines))
 
 
 class Outcome(Enum):
@@ -44,3 +58,17 @@ class Operation:
     """The error's text where there was one."""
     endpoint: int = 0
     """The id of the member that was asked."""
+    number: int = 0
+    """Tells the operations of a run apart."""
+
+
+@dataclass(slots=True)
+class WatchStream:
+    """One watch on one connection, from its creation until it broke or was closed."""
+
+    client: int
+    request: pb.WatchCreateRequest
+    """As sent. `start_revision` 0: from the revision after the one in the creation's header."""
+    responses: list[tuple[float, pb.WatchResponse]] = field(default_factory=list)
+    """(when received, what), the creation first."""
+    endpoint: int = 0

@@ -1,0 +1,306 @@
+"""One run: a cluster, its clients and its faults; then calm, and the verdict."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftkv.raft.messages import Entry
+from raftkv.testing.history import Operation, Outcome
+from raftkv.testing.safety import SafetyChecker, SafetyViolation
+from raftkv.testing.sim.clients import READS, Client
+from raftkv.testing.sim.machine import Machine
+from raftkv.testing.sim.nemesis import Nemesis
+from raftkv.testing.sim.network import SimulatedNetwork
+from raftkv.testing.sim.plan import CLIENTS, Plan
+from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler
+from raftkv.testing.sim.trace import Trace
+from raftkv.testing.sim.transport import SimulatedTransport
+from raftkv.testing.sim.truth import Truth, replay
+from raftkv.testing.sim.verdict import check_history, check_leases, check_watch
+from raftkv.testing.sim.watchers import Watching, WatchingClient
+
+__all__ = ["PROGRESS_TICKS_MAX", "Report", "World", "run"]
+
+PROGRESS_TICKS_MAX = 150
+"""Ticks (of 100 ms) after the last fault within which every member has a leader, all that is
+committed, and every client an answer."""
+
+CLIENTS_US = 12 * SECOND
+"""How long clients may take to finish what they have begun when the faults are over."""
+
+STARTS_US_MAX = 300 * MS
+"""Within which time the members are first started."""
+
+MEMORY_DISK = "/dev/shm" if os.path.isdir("/dev/shm") else None
+"""Where the states are kept: the syncs of a real disk would be all that a run is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run was."""
+
+    plan: Plan
+    simulated_us: int
+    events: int
+    outcomes: dict[Outcome, int]
+    faults: dict[str, int]
+    committed: int
+    terms: int
+    recovery_us: int
+    """From the end of the faults to agreement."""
+    digest: str
+    """Of the trace."""
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="raftkv-sim-", dir=MEMORY_DISK))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def run(plan: Plan, trace: Trace | None = None) -> Report:
+    """Carry out a plan. Raises SafetyViolation, or whatever a member raised."""
+    with _directory() as directory:
+        world = World(plan, directory, trace or Trace())
+        try:
+            return world.run()
+        finally:
+            world.close()
+
+
+class World:
+    """Everything of one run."""
+
+    def __init__(self, plan: Plan, directory: Path, trace: Trace) -> None:
+        self.plan = plan
+        self.directory = directory
+        self.trace = trace
+        self.scheduler = Scheduler()
+        self.checker = SafetyChecker()
+        self.history: list[Operation] = []
+        self._committed_at: dict[int, int] = {}
+        self._committed_max = 0
+        self.network = SimulatedNetwork(
+            self.scheduler, plan.seed, plan.quality, on_lost=self._connection_lost
+        )
+        self.machines = [self._machine(number) for number in range(plan.members)]
+        self._by_id = {machine.id: machine for machine in self.machines}
+        self._checkers_next_us = 0
+
+    def _machine(self, number: int) -> Machine:
+        machine = Machine(
+            self.plan,
+            number,
+            self.directory / f"m{number}",
+            self.scheduler,
+            self.network,
+            self.trace,
+            find=self._transport_of,
+            after_event=self._after_event,
+            on_applying=self._on_applying,
+        )
+        machine.on_end = lambda: self._ended(machine)
+        return machine
+
+    # --- the course of a run ---------------------------------------------------------------------
+
+    def run(self) -> Report:
+        """Faults, then calm, then the verdict."""
+        plan, scheduler = self.plan, self.scheduler
+        for number, machine in enumerate(self.machines):
+            scheduler.later(1 + number * STARTS_US_MAX // plan.members, self._first_start, machine)
+        self.clients = [
+            Client(
+                number,
+                plan.seed,
+                scheduler,
+                self.machines,
+                [request for request in plan.requests if request.client == number],
+                self.history,
+                self._note,
+            )
+            for number in range(CLIENTS)
+        ]
+        self.watchers = [
+            WatchingClient(number, plan.seed, scheduler, self.machines, watching)
+            for number, watching in enumerate(
+                (
+                    Watching(b"k", b"l", prev_kv=True),
+                    Watching(b"k", b"l", prev_kv=False),
+                    Watching(b"k1", b"", prev_kv=True),
+                )
+            )
+        ]
+        self.nemesis = Nemesis(plan.seed, scheduler, self.network, self.machines, plan.faults)
+        scheduler.run_until(lambda: False, plan.duration_us)
+        self._note("", "the faults end")
+        self.nemesis.end()
+        recovery_us = self._recover()
+        truth = self._truth()
+        self._judge(truth)
+        outcomes = {
+            outcome: sum(one.outcome is outcome for one in self.history) for outcome in Outcome
+        }
+        return Report(
+            plan=plan,
+            simulated_us=scheduler.now_us,
+            events=scheduler.event_count,
+            outcomes=outcomes,
+            faults=self.nemesis.counts,
+            committed=self.checker.committed_max,
+            terms=len(self.checker.leaders),
+            recovery_us=recovery_us,
+            digest=self.trace.digest(),
+        )
+
+    def _first_start(self, machine: Machine) -> None:
+        if not machine.is_up and not machine.life:
+            machine.start()
+
+    def _recover(self) -> int:
+        """Demand agreement within the stated ticks, and then an answer for every client."""
+        scheduler = self.scheduler
+        calm_us = scheduler.now_us
+        limit_us = PROGRESS_TICKS_MAX * 100 * MS
+        if not self._run_while_not(self._is_level, calm_us + limit_us):
+            raise SafetyViolation(
+                "Progress", f"no agreement {PROGRESS_TICKS_MAX} ticks after the faults ended"
+            )
+        recovery_us = scheduler.now_us - calm_us
+        finished = self._run_while_not(
+            lambda: all(client.is_done for client in self.clients), 1 << 62
+        )
+        assert finished
+        limit_us = scheduler.now_us + CLIENTS_US
+        if not self._run_while_not(lambda: self._is_level() and self._watchers_level(), limit_us):
+            raise SafetyViolation("Progress", "watchers or members lag behind in a calm world")
+        return recovery_us
+
+    def _run_while_not(self, done: object, end_us: int) -> bool:
+        """Let time pass until something holds, looking every few events."""
+        count = 0
+
+        def seldom() -> bool:
+            nonlocal count
+            count += 1
+            return count % 16 == 0 and bool(done())  # type: ignore[operator]
+
+        return self.scheduler.run_until(seldom, end_us)
+
+    def _is_level(self) -> bool:
+        """Whether there is a leader and everyone applied all that it holds."""
+        leader = self.nemesis.leader()
+        return leader is not None and all(
+            machine.is_up
+            and machine.node.leader_id == leader.id
+            and machine.node.applied_index == leader.node.last_index
+            for machine in self.machines
+        )
+
+    def _watchers_level(self) -> bool:
+        revision = max(machine.store.revision for machine in self.machines)
+        return all(watcher.next_revision > revision for watcher in self.watchers)
+
+    def close(self) -> None:
+        """End what still runs."""
+        for machine in self.machines:
+            if machine.is_up:
+                machine.pool.crash()
+                machine.loop.close()
+                machine.store.close()
+
+    # --- the verdict -----------------------------------------------------------------------------
+
+    def _truth(self) -> Truth:
+        committed = self.checker.committed
+        entries: list[Entry] = [
+            committed[index][0] for index in range(1, self.checker.committed_max + 1)
+        ]
+        reads = [
+            one
+            for one in self.history
+            if one.kind in READS and one.kind != "lease_keep_alive" and one.outcome is Outcome.OK
+        ]
+        return replay(entries, reads, self.directory / "truth")
+
+    def _judge(self, truth: Truth) -> None:
+        for machine in self.machines:
+            found = machine.store.hash_kv(0)
+            if found != truth.hash:
+                raise SafetyViolation(
+                    "State Machine Safety",
+                    f"{machine.name} has state {found}, the log makes {truth.hash}",
+                )
+            leases = {one: machine.store.lease_ttl(one) for one in machine.store.lease_ids()}
+            if leases != truth.leases:
+                raise SafetyViolation("State Machine Safety", f"{machine.name} has leases {leases}")
+        check_history(self.history, truth)
+        check_leases(self.history, truth, lambda index: self._committed_at[index] / SECOND)
+        for number, watcher in enumerate(self.watchers):
+            check_watch(watcher.watching, truth, f"watcher {number}")
+
+    # --- the checkers' eyes ----------------------------------------------------------------------
+
+    def _after_event(self, machine: Machine) -> None:
+        """Look at a member after each of its events, if anything of it is new."""
+        if not machine.is_up:
+            return
+        node, log = machine.node, machine.node._state.log
+        failure = machine.loop.failure
+        if failure is not None:
+            raise failure
+        seen = (
+            node.role,
+            node.term,
+            log.commit_index,
+            log.last_index,
+            log.last_term,
+            log.first_index,
+        )
+        if seen == machine.seen:
+            return
+        if not machine.seen or seen[:2] != machine.seen[:2]:
+            machine.note(f"is {node.role.name} of term {node.term}")
+        fresh = not machine.seen
+        machine.seen = seen
+        if fresh:
+            self.checker.restarted(node)
+        else:
+            self.checker.observe(node)
+        for index in range(self._committed_max + 1, self.checker.committed_max + 1):
+            self._committed_at[index] = self.scheduler.now_us
+        self._committed_max = self.checker.committed_max
+
+    def _on_applying(self, machine: Machine, entry: Entry) -> None:
+        self.checker.applied(machine.number, entry, machine.applied_index)
+        machine.applied_index = entry.index
+        machine.note(f"applies {entry.index} of term {entry.term}")
+
+    # --- who is where ----------------------------------------------------------------------------
+
+    def _note(self, who: str, what: str) -> None:
+        self.trace.note(self.scheduler.now_us, who, what)
+
+    def _transport_of(self, member_id: int) -> SimulatedTransport | None:
+        machine = self._by_id.get(member_id)
+        return machine.transport if machine is not None and machine.is_up else None
+
+    def _connection_lost(self, sender: int, receiver: int) -> None:
+        transport = self._transport_of(sender)
+        if transport is not None:
+            transport.lost(receiver)
+
+    def _ended(self, machine: Machine) -> None:
+        for client in self.clients:
+            client.member_ended(machine)
+        for watcher in self.watchers:
+            watcher.member_ended(machine)
