@@ -23,7 +23,7 @@ from orchestrator.api.resources import (
 from orchestrator.client.conditions import condition_is
 
 if TYPE_CHECKING:
-    from conftest import ControlPlane
+    from tests.orchestrator.controllers.conftest import ControlPlane
 
 LABELS = {"app": "web"}
 
@@ -161,9 +161,8 @@ async def test_namespace_defaults_and_deletion(plane: ControlPlane) -> None:
 
     async def has_defaults() -> bool:
         accounts = await plane.names(SERVICE_ACCOUNT, "team")
-        return accounts == ["default"] and await plane.names(CONFIG_MAP, "team") == [
-            "kube-root-ca.crt"
-        ]
+        maps = await plane.names(CONFIG_MAP, "team")
+        return bool(accounts == ["default"] and maps == ["kube-root-ca.crt"])
 
     await plane.until(has_defaults)
     wanted = deployment(2)

@@ -19,7 +19,7 @@ from orchestrator.controllers.daemon_set_plan import (
 )
 
 if TYPE_CHECKING:
-    from conftest import ControlPlane
+    from tests.orchestrator.controllers.conftest import ControlPlane
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LABELS = {"app": "agent"}

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import kubeconfig
 
 if TYPE_CHECKING:
-    from conftest import ControlPlane
+    from tests.orchestrator.controllers.conftest import ControlPlane
 
 KUBECTL_S = 40.0
 KUBECTLS = {

@@ -11,7 +11,7 @@ from orchestrator.api.resources import CONFIG_MAP, DEPLOYMENT, NAMESPACE
 from orchestrator.controllers.namespace import remaining_conditions
 
 if TYPE_CHECKING:
-    from conftest import ControlPlane
+    from tests.orchestrator.controllers.conftest import ControlPlane
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

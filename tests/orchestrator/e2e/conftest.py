@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from local_cluster import CONTAINERD_MISSING, LocalCluster, kubectls
+
+from tests.orchestrator.e2e.local_cluster import CONTAINERD_MISSING, LocalCluster, kubectls
 
 
 @pytest.fixture(scope="module")

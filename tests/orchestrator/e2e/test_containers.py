@@ -9,7 +9,8 @@ import urllib.request
 from collections import Counter
 
 import pytest
-from local_cluster import EXAMPLES, LocalCluster, eventually
+
+from tests.orchestrator.e2e.local_cluster import EXAMPLES, LocalCluster, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.containerd, pytest.mark.slow]
 

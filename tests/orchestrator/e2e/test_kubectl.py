@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from local_cluster import LocalCluster, eventually
+
+from tests.orchestrator.e2e.local_cluster import LocalCluster, eventually
 
 DEPLOYMENT = """
 apiVersion: apps/v1

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_cluster import EXAMPLES, LocalCluster, eventually
+
+from tests.orchestrator.e2e.local_cluster import EXAMPLES, LocalCluster, eventually
 
 pytestmark = pytest.mark.slow
 

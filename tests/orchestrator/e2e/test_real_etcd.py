@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from local_cluster import LocalCluster, eventually
-
 from bench.cluster import Cluster, etcd_command
+from tests.orchestrator.e2e.local_cluster import LocalCluster, eventually
 
 MANIFEST = """
 apiVersion: apps/v1

@@ -11,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import client_of
 
 from orchestrator.api.errors import StatusError
 from orchestrator.api.json_object import JsonObject
@@ -30,6 +29,7 @@ from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.runtime.hollow import HollowRuntime
 from orchestrator.runtime.process import ProcessRuntime
 from orchestrator.runtime.protocol import ContainerState, Runtime
+from tests.orchestrator.kubelet.conftest import client_of
 
 HELLO = Path(__file__).resolve().parents[3] / "examples" / "hello-image"
 TIMEOUT_S = 20.0
@@ -150,7 +150,7 @@ async def gone(admin: RestClient, name: str) -> None:
 
 
 async def logs(api: ApiServer, admin: RestClient, name: str, query: str = "") -> str:
-    context = admin.config.ssl_context()
+    context = admin.config.ssl_context() or True
     url = f"{api.url}/api/v1/namespaces/default/pods/{name}/log?{query}"
     async with aiohttp.ClientSession() as session, session.get(url, ssl=context) as answer:
         text = await answer.text()
@@ -323,7 +323,10 @@ async def test_liveness_restarts_and_startup_holds_back(
     admin: RestClient, process: ProcessRuntime
 ) -> None:
     check = {"exec": {"command": ["test", "-e", "alive"]}, "periodSeconds": 1}
-    probes = {"livenessProbe": check | {"failureThreshold": 1}, "startupProbe": check}
+    probes: dict[str, Any] = {
+        "livenessProbe": check | {"failureThreshold": 1},
+        "startupProbe": check,
+    }
     script = "sleep 0.3; touch alive; sleep 2; rm alive; exec sleep 1000"
     await admin.create(POD, "default", pod("live", shell(script, **probes)))
     status = await until(admin, "live", lambda s: state(s, "running"))

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from test_pod_plan import NOW, ended, init, on_node, pod, running
 
 from orchestrator.kubelet.pod_view import PodContainers, PodNotes, ProbeVerdicts, Waiting
 from orchestrator.kubelet.status import NodeIdentity, compute_pod_status
+from tests.orchestrator.kubelet.test_pod_plan import NOW, ended, init, on_node, pod, running
 
 NODE = NodeIdentity("192.168.0.5", "containerd")
 

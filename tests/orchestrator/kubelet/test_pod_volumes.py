@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from test_container_env import FACTS, Objects, pod
 
 from orchestrator.api.json_object import JsonObject
 from orchestrator.kubelet.admission import unsupported_features
@@ -23,6 +22,7 @@ from orchestrator.kubelet.volumes.pod_volumes import (
     prepare_volumes,
     unsupported_volumes,
 )
+from tests.orchestrator.kubelet.test_container_env import FACTS, Objects, pod
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

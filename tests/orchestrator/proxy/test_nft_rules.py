@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_terminating_endpoints_serve_when_nothing_else_does() -> None:
 
 
 @pytest.mark.parametrize("spec", [{"clusterIP": "None"}, {"type": "ExternalName"}])
-def test_services_without_an_address_have_no_ports(spec: dict[str, object]) -> None:
+def test_services_without_an_address_have_no_ports(spec: dict[str, Any]) -> None:
     assert service_ports([service(**spec)], []) == []
 
 

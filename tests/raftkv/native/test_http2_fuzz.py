@@ -7,7 +7,9 @@ import struct
 
 import grpc
 import pytest
-from http2_frames import (
+
+from raftkv._native.http2 import Limits
+from tests.raftkv.native.http2_frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
@@ -20,9 +22,7 @@ from http2_frames import (
     message,
     request_headers,
 )
-from http2_serving import Serving, serving
-
-from raftkv._native.http2 import Limits
+from tests.raftkv.native.http2_serving import Serving, serving
 
 CONVERSATIONS = 60
 PATHS = (b"/test.Test/Echo", b"/test.Test/Later", b"/test.Test/Chat", b"/test.Test/No", b"/x")

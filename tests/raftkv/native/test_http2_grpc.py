@@ -5,7 +5,8 @@ import asyncio
 
 import grpc
 import pytest
-from http2_serving import Serving, serving, until
+
+from tests.raftkv.native.http2_serving import Serving, serving, until
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 

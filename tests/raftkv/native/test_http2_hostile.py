@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 
 import grpc
 import pytest
-from http2_frames import (
+
+from raftkv._native.http2 import Limits
+from tests.raftkv.native.http2_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -23,9 +25,7 @@ from http2_frames import (
     message,
     request_headers,
 )
-from http2_serving import Serving, serving, until
-
-from raftkv._native.http2 import Limits
+from tests.raftkv.native.http2_serving import Serving, serving, until
 
 
 class Raw:

@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from http2_serving import serving
 
 from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
+from tests.raftkv.native.http2_serving import serving
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch
 
 from raftkv._native import mem_table, mvcc_store
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
 from raftkv.pb.etcd import rpc_pb2
+from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch
 
 Open = Callable[..., Driver]
 

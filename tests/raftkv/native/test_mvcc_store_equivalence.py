@@ -8,13 +8,21 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mvcc_store_driver import CLUSTER_ID, KINDS, MEMBER_ID, MEMORY_DISK, batch, op, raw_batch
 
 from raftkv._native import mem_table, mvcc_store
 from raftkv._native.mvcc_store import MvccStore
 from raftkv._native.mvcc_store_reference import MvccStoreReference
 from raftkv.errors import StoreError
 from raftkv.pb.etcd import rpc_pb2
+from tests.raftkv.native.mvcc_store_driver import (
+    CLUSTER_ID,
+    KINDS,
+    MEMBER_ID,
+    MEMORY_DISK,
+    batch,
+    op,
+    raw_batch,
+)
 
 LONG = b"a" * 480
 KEYS = st.sampled_from(

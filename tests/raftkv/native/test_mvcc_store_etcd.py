@@ -20,7 +20,6 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
-from mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, txn
 
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.errors import ERRORS, ErrorCode
@@ -29,6 +28,7 @@ from raftkv.pb.etcd.rpc_pb2 import Compare
 from raftkv.pb.etcd.rpc_pb2 import DeleteRangeRequest as Delete
 from raftkv.pb.etcd.rpc_pb2 import PutRequest as Put
 from raftkv.pb.etcd.rpc_pb2 import RangeRequest as Range
+from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, txn
 
 ETCD = shutil.which("etcd", path=str(Path(sys.executable).parent)) or shutil.which("etcd")
 METHODS: dict[type[Message], tuple[str, type[Message]]] = {

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch, txn
 
 from raftkv._native.mvcc_store import MvccStore
 from raftkv._native.mvcc_store_reference import MvccStoreReference
 from raftkv.pb.etcd import rpc_pb2
+from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch, txn
 
 KILLS = 4
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
-from mvcc_store_driver import op, txn
 
 from raftkv._native import wire
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2
+from tests.raftkv.native.mvcc_store_driver import op, txn
 
 Range, Put, Delete = rpc_pb2.RangeRequest, rpc_pb2.PutRequest, rpc_pb2.DeleteRangeRequest
 

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch, raw_batch, txn
 
 from raftkv._native.mvcc_store import MvccStore
 from raftkv._native.mvcc_store_reference import MvccStoreReference
 from raftkv.errors import ErrorCode
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
+from tests.raftkv.native.mvcc_store_driver import (
+    CLUSTER_ID,
+    MEMBER_ID,
+    Driver,
+    batch,
+    raw_batch,
+    txn,
+)
 
 Compare, Range, Put, Delete = (
     rpc_pb2.Compare,

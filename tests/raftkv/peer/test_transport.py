@@ -46,7 +46,7 @@ class Member:
 async def until(condition: Callable[[], bool]) -> None:
     """Poll until a condition holds; fail after DEADLINE_S."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - polls what has no event
+        while not condition():
             await asyncio.sleep(0.005)
 
 
