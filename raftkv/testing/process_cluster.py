@@ -1,4 +1,4 @@
-"""Clusters of real `raftkv` processes on loopback, for tests that start, kill and restart members.
+"""Clusters of real `raftkv` processes, for tests that start, kill and restart members.
 
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.wait_ready()
@@ -45,6 +45,7 @@ class ProcessCluster:
         self.directory = directory
         self.flags = tuple(flags)
         self.names = [f"m{number}" for number in range(members)]
+        self.hosts = ["127.0.0.1"] * members
         self.client_ports = [free_port() for _ in self.names]
         self.peer_ports = [free_port() for _ in self.names]
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * members
@@ -65,16 +66,16 @@ class ProcessCluster:
     @property
     def endpoints(self) -> list[str]:
         """host:port of every member's client port."""
-        return [f"127.0.0.1:{port}" for port in self.client_ports]
+        return [f"{host}:{port}" for host, port in zip(self.hosts, self.client_ports, strict=True)]
 
     def arguments(self, member: int) -> list[str]:
         """Return the command line of a member."""
-        client = f"http://127.0.0.1:{self.client_ports[member]}"
-        peers = [f"http://127.0.0.1:{port}" for port in self.peer_ports]
+        client = f"http://{self.hosts[member]}:{self.client_ports[member]}"
+        peers = [
+            f"http://{host}:{port}" for host, port in zip(self.hosts, self.peer_ports, strict=True)
+        ]
         return [
-            sys.executable,
-            "-m",
-            "raftkv",
+            *self.program(member),
             f"--name={self.names[member]}",
             f"--data-dir={self.directory / self.names[member]}",
             f"--listen-client-urls={client}",
@@ -85,6 +86,10 @@ class ProcessCluster:
             + ",".join(f"{name}={url}" for name, url in zip(self.names, peers, strict=True)),
             *self.flags,
         ]
+
+    def program(self, member: int) -> list[str]:
+        """Return how a member is started, before its flags."""
+        return [sys.executable, "-m", "raftkv"]
 
     def log_path(self, member: int) -> Path:
         """Where a member's output goes."""
@@ -123,6 +128,11 @@ class ProcessCluster:
     def terminate(self, member: int) -> int:
         """Ask a member to stop and return its exit code."""
         return self._end(member, signal.SIGTERM)
+
+    def runs(self, member: int) -> bool:
+        """Tell whether a member's process was started and has not ended."""
+        process = self._processes[member]
+        return process is not None and process.poll() is None
 
     def wait(self, member: int, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for a member to end by itself and return its exit code."""
@@ -180,7 +190,7 @@ class ProcessCluster:
 
     def http(self, member: int, path: str, timeout_s: float = 2.0) -> str:
         """GET a path of a member and return the body. Raises OSError and HTTPError."""
-        url = f"http://127.0.0.1:{self.client_ports[member]}{path}"
+        url = f"http://{self.endpoints[member]}{path}"
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
             body: bytes = response.read()
             return body.decode()
