@@ -14,7 +14,7 @@ def campaign(state: RaftState, *, force: bool = False) -> None:
     if state.role is Role.LEADER or not state.is_promotable():
         return
     if reconfiguration.has_unapplied_change(state):
-        state.campaign_when_applied = force
+        state.campaign_when_applied |= force
         return
     if state.config.pre_vote and not force:
         state.become_pre_candidate()
@@ -71,12 +71,21 @@ def handle_vote_request(state: RaftState, message: Message) -> None:
         message.term if granted else state.term,
         reject=not granted,
     )
+    if not granted:
+        answer.commit = state.log.commit_index
+        answer.log_term = state.log.term(answer.commit)
     # A vote vouches for what must survive a crash; a pre-vote promises nothing.
     (state.outbox if pre else state.after_persist).append(answer)
 
 
 def handle_vote_response(state: RaftState, message: Message) -> None:
-    """Count an answer to the campaign that is under way; others are ignored."""
+    """Count an answer to the campaign that is under way; others are ignored.
+
+    A refusal says what its sender knows to be committed. Without that, a member which does not know
+    yet that it alone may lead would for ever ask a former voter with more entries.
+    """
+    if message.reject and state.log.matches(message.commit, message.log_term):
+        state.commit_to(message.commit)
     if message.type is MessageType.PRE_VOTE_RESPONSE:
         expected = state.term if message.reject else state.term + 1
         if state.role is not Role.PRE_CANDIDATE or message.term != expected:

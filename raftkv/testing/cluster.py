@@ -2,7 +2,7 @@
 
 Time is a number of milliseconds that jumps from event to event. After every event the safety
 properties are checked. The disk loses what was not synced; a sync under way at a crash is there or
-not, never half.
+not, never half. The state machine is the list of what it applied; a snapshot is a copy of that.
 """
 
 from __future__ import annotations
@@ -15,68 +15,23 @@ from dataclasses import dataclass, field, replace
 
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
-from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped
-from raftkv.raft.messages import Entry, Message
+from raftkv.raft.configuration_change import (
+    ChangeAction,
+    ConfigurationChange,
+    MemberChange,
+    Transition,
+)
+from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, RaftError
+from raftkv.raft.log import must_reset
+from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import PersistWork
 from raftkv.raft.roles import Role
+from raftkv.testing.cluster_faults import CALM, Faults
 from raftkv.testing.memory_log import MemoryLog
-from raftkv.testing.safety import SafetyChecker, log_of
+from raftkv.testing.safety import SafetyChecker
 
 TICK_MS = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """How bad the world is. Probabilities are of 1; times are in simulated milliseconds."""
-
-    loss: float = 0.05
-    duplicate: float = 0.05
-    delay_ms_max: int = 150
-    sync_ms_max: int = 60
-    crash_every_ms: int = 4000
-    """Mean time between crashes of some member; 0: never."""
-    down_ms_max: int = 4000
-    partition_every_ms: int = 3000
-    """Mean time between partitions (of one link, one direction, or one side); 0: never."""
-    partition_ms_max: int = 4000
-    propose_every_ms: int = 40
-    read_every_ms: int = 100
-    transfer_every_ms: int = 5000
-    flush_every_ms: int = 700
-    """Mean time between flushes of a state machine; what is applied after one is applied again."""
-    pre_vote: bool = True
-    election_timeout_ticks: int = 10
-    entries_per_append_max: int = 8
-
-
-CALM = Faults(
-    loss=0,
-    duplicate=0,
-    crash_every_ms=0,
-    partition_every_ms=0,
-    transfer_every_ms=0,
-)
-"""A world without faults, but with delays."""
-
-QUIET = replace(CALM, propose_every_ms=0, read_every_ms=0)
-"""CALM, and nobody asks for anything."""
-
-HARSH = Faults(
-    loss=0.1,
-    sync_ms_max=400,
-    crash_every_ms=500,
-    down_ms_max=300,
-    partition_every_ms=1500,
-    partition_ms_max=1500,
-    pre_vote=False,
-)
-"""Leaders come and go too fast for much work, and syncs are slow."""
-
-COLLIDING = replace(
-    HARSH, sync_ms_max=60, election_timeout_ticks=3, crash_every_ms=300, down_ms_max=100
-)
-"""Members are back before an election ends, and elections collide."""
 
 
 @dataclass(slots=True)
@@ -90,9 +45,30 @@ class Member:
     life: int = 0
     """Counts restarts, so that syncs of an earlier life end nowhere."""
     syncing: PersistWork | None = None
+    installing: SnapshotMetadata | None = None
+    """What `syncing` is to put in the place of state and log."""
+    configuration: Configuration = field(default_factory=Configuration)
     applied: list[Entry] = field(default_factory=list)
     flushed: int = 0
     """How many of `applied` survive a crash."""
+    flushed_configuration: Configuration = field(default_factory=Configuration)
+    received: dict[SnapshotMetadata, list[Entry]] = field(default_factory=dict)
+    """States that arrived and are not installed; survive a crash, but nobody asks for them then."""
+
+    def flush(self) -> None:
+        """Make what is applied survive a crash, with its configuration."""
+        self.flushed = len(self.applied)
+        self.flushed_configuration = self.configuration
+
+    def swap_state(self, snapshot: SnapshotMetadata) -> None:
+        """Replace the state machine, durably."""
+        self.applied = list(self.received[snapshot])
+        self.configuration = snapshot.configuration
+        self.flush()
+
+    def reset_log(self, snapshot: SnapshotMetadata, work: PersistWork) -> None:
+        """Let the log begin behind a snapshot, durably."""
+        self.log.reset(snapshot.index, snapshot.term, work.hard_state)
 
 
 class SimulatedCluster:
@@ -112,8 +88,14 @@ class SimulatedCluster:
         self._contexts = 0
         self.proposed = 0
         self.reads_done = 0
-        self.members = {i: Member(i) for i in range(1, members + 1)}
+        self.snapshots_installed = 0
+        self.changes_applied = 0
+        first = Configuration(frozenset(range(1, members + 1)))
+        self.checker.began_with(first)
+        self.members = {i: Member(i) for i in range(1, members + 1 + self.faults.strangers)}
         for member in self.members.values():
+            if member.id in first.voters:
+                member.configuration = member.flushed_configuration = first
             self._start(member)
         self._every("propose", self.faults.propose_every_ms, self._propose_anywhere)
         self._every("read", self.faults.read_every_ms, self._read_anywhere)
@@ -121,6 +103,8 @@ class SimulatedCluster:
         self._every("partition", self.faults.partition_every_ms, self._partition)
         self._every("transfer", self.faults.transfer_every_ms, self._transfer)
         self._every("flush", self.faults.flush_every_ms, self._flush_someone)
+        self._every("truncate", self.faults.truncate_every_ms, self._truncate_someone)
+        self._every("reconfigure", self.faults.reconfigure_every_ms, self._reconfigure)
 
     # --- the caller's verbs -------------------------------------------------------------------
 
@@ -159,21 +143,34 @@ class SimulatedCluster:
         return max(nodes, key=lambda node: node.term, default=None)
 
     def is_level(self) -> bool:
-        """Say whether there is a leader and all members applied all that it holds."""
+        """Say whether there is a leader and all its members applied all that it holds."""
         leader = self.leader()
-        return leader is not None and all(
-            m.node is not None and len(m.applied) == leader.last_index
-            for m in self.members.values()
-        )
+        if leader is None:
+            return False
+        members = [self.members[i] for i in leader.configuration.members]
+        return all(m.node and len(m.applied) == leader.last_index for m in members)
+
+    def states(self) -> list[list[Entry]]:
+        """Return what the members of the leader's configuration have applied."""
+        leader = self.leader()
+        assert leader is not None
+        return [self.members[i].applied for i in sorted(leader.configuration.members)]
 
     def crash(self, member: Member) -> None:
         """Lose what is not synced; a sync under way may or may not have made it."""
-        if member.syncing is not None and self.random.random() < 0.5:
-            member.log.append(member.syncing.entries, member.syncing.hard_state)
-        member.syncing = None
+        work, snapshot = member.syncing, member.installing
+        if work is not None and self.random.random() < 0.5:
+            if snapshot is None:
+                member.log.append(work.entries, work.hard_state)
+            else:
+                member.swap_state(snapshot)
+                if self.random.random() < 0.5:
+                    member.reset_log(snapshot, work)
+        member.syncing = member.installing = None
         member.node = None
         member.life += 1
         del member.applied[member.flushed :]
+        member.configuration = member.flushed_configuration
 
     # --- one member ---------------------------------------------------------------------------
 
@@ -188,9 +185,11 @@ class SimulatedCluster:
             committed_bytes_max=512,
             cache_bytes_max=4096,
         )
+        if member.applied and must_reset(member.log, len(member.applied), member.applied[-1].term):
+            member.log.reset(len(member.applied), member.applied[-1].term)
         member.node = RaftNode(
             config,
-            Configuration(frozenset(self.members)),
+            member.configuration,
             member.log,
             member.log.hard_state(),
             len(member.applied),
@@ -216,11 +215,10 @@ class SimulatedCluster:
         while node.has_ready():
             ready = node.ready()
             if ready.persist is not None:
-                self._begin_sync(member, ready.persist)
+                self._begin_sync(member, ready.persist, ready.snapshot)
             self._send(ready.messages)
             for entry in ready.committed_entries:
-                self.checker.applied(member.id, entry, len(member.applied))
-                member.applied.append(entry)
+                self._apply(member, node, entry)
             if ready.committed_entries:
                 node.applied(ready.committed_entries[-1].index)
             for read in ready.read_states:
@@ -230,18 +228,38 @@ class SimulatedCluster:
                 )
         self.checker.observe(node)
 
-    def _begin_sync(self, member: Member, work: PersistWork) -> None:
+    def _apply(self, member: Member, node: RaftNode, entry: Entry) -> None:
+        self.checker.applied(member.id, entry, len(member.applied))
+        member.applied.append(entry)
+        if entry.kind is EntryKind.CONF_CHANGE:
+            self.changes_applied += 1
+            member.configuration = node.apply_configuration(entry)
+            self.checker.configured(member.id, entry.index, member.configuration)
+
+    def _begin_sync(
+        self, member: Member, work: PersistWork, snapshot: SnapshotMetadata | None
+    ) -> None:
         assert member.syncing is None
-        member.syncing = work
+        member.syncing, member.installing = work, snapshot
         life = member.life
         delay = self.random.randrange(self.faults.sync_ms_max + 1)
+        if snapshot is not None:
+            delay = self.random.randrange(self.faults.install_ms_max + 1)
         self._later(delay, f"sync {member.id}", lambda: self._synced(member, life))
 
     def _synced(self, member: Member, life: int) -> None:
         if member.life != life or member.node is None or member.syncing is None:
             return
-        member.log.append(member.syncing.entries, member.syncing.hard_state)
-        member.syncing = None
+        work, snapshot = member.syncing, member.installing
+        member.syncing = member.installing = None
+        if snapshot is None:
+            member.log.append(work.entries, work.hard_state)
+        else:
+            self.checker.installed(member.id, snapshot, member.received[snapshot])
+            self.snapshots_installed += 1
+            member.swap_state(snapshot)
+            member.reset_log(snapshot, work)
+            member.received.clear()
         self._send(tuple(member.node.persisted()))
         self._settle(member)
 
@@ -249,6 +267,9 @@ class SimulatedCluster:
 
     def _send(self, messages: tuple[Message, ...]) -> None:
         for message in messages:
+            if message.type is MessageType.SNAPSHOT:
+                self._send_snapshot(message)
+                continue
             copies = 1 + (self.random.random() < self.faults.duplicate)
             for _ in range(copies):
                 if self.random.random() >= self.faults.loss:
@@ -256,6 +277,10 @@ class SimulatedCluster:
 
     def _transmit(self, message: Message) -> None:
         delay = 1 + self.random.randrange(self.faults.delay_ms_max)
+        if message.entries and self.random.random() < self.faults.damage:
+            last = message.entries[-1]
+            damaged = Entry(last.term, last.index, last.kind, last.data + b"!", last.checksum)
+            message = replace(message, entries=(*message.entries[:-1], damaged))
         name = (
             f"{message.sender}->{message.to} {message.type.name} {message.term} {message.index} "
             f"{len(message.entries)} {message.reject}"
@@ -268,6 +293,43 @@ class SimulatedCluster:
             return
         member.node.step(message)
         self._settle(member)
+
+    def _send_snapshot(self, message: Message) -> None:
+        """Open a snapshot after a while and have it arrive after another; one report at least."""
+        sender = self.members[message.sender]
+        life = sender.life
+        delay = 1 + self.random.randrange(self.faults.snapshot_ms_max)
+        self._later(delay, f"open {message.to}", lambda: self._open_snapshot(message, life))
+
+    def _open_snapshot(self, message: Message, life: int) -> None:
+        sender = self.members[message.sender]
+        if sender.life != life:
+            return
+        if sender.installing is not None or self.random.random() < self.faults.snapshot_loss:
+            self._report_snapshot(message, life, ok=False)
+            return
+        state = list(sender.applied)
+        opened = SnapshotMetadata(len(state), state[-1].term, sender.configuration)
+        message = replace(message, snapshot=opened)
+        for _ in range(1 + (self.random.random() < self.faults.duplicate)):
+            delay = 1 + self.random.randrange(self.faults.snapshot_ms_max)
+            name = f"snapshot {message.sender}->{message.to} {opened.index} {opened.term}"
+            self._later(delay, name, lambda: self._receive_snapshot(message, state, life))
+
+    def _receive_snapshot(self, message: Message, state: list[Entry], life: int) -> None:
+        receiver = self.members[message.to]
+        arrived = receiver.node is not None and (message.sender, message.to) not in self._blocked
+        if arrived and receiver.node is not None and message.snapshot is not None:
+            receiver.received[message.snapshot] = state
+            receiver.node.step(message)
+            self._settle(receiver)
+        self._report_snapshot(message, life, ok=arrived)
+
+    def _report_snapshot(self, message: Message, life: int, *, ok: bool) -> None:
+        sender = self.members[message.sender]
+        if sender.life == life and sender.node is not None:
+            sender.node.report_snapshot(message.to, ok)
+            self._settle(sender)
 
     # --- what happens to the cluster ----------------------------------------------------------
 
@@ -346,15 +408,47 @@ class SimulatedCluster:
 
     def _transfer(self) -> None:
         leader = self.leader()
-        if leader is not None:
-            leader.transfer_leader(self._someone().id)
-            self._settle(self.members[leader.id])
+        if leader is None:
+            return
+        voters = sorted(leader.configuration.voters)
+        leader.transfer_leader(voters[self.random.randrange(len(voters))])
+        self._settle(self.members[leader.id])
 
     def _flush_someone(self) -> None:
         """Make what a state machine has applied survive."""
-        member = self._someone()
-        member.flushed = max(member.flushed, len(member.applied))
+        self._someone().flush()
 
-    def logs(self) -> dict[int, list[Entry]]:
-        """Return the logs of the members that run."""
-        return {m.id: log_of(m.node) for m in self.members.values() if m.node is not None}
+    def _truncate_someone(self) -> None:
+        """Drop old entries of a log, as far as the flushed state covers them."""
+        member = self._someone()
+        keep = self.random.randrange(self.faults.log_tail_max + 1)
+        if member.installing is None and member.flushed > keep:
+            member.log.truncate_prefix(member.flushed - keep)
+
+    def _reconfigure(self) -> None:
+        """Propose a change at everyone who takes himself for the leader."""
+        for member in self.members.values():
+            if member.node is None or member.node.role is not Role.LEADER:
+                continue
+            try:
+                member.node.propose_configuration(self._any_change(member.configuration))
+            except RaftError:
+                continue
+            self._settle(member)
+
+    def _any_change(self, present: Configuration) -> ConfigurationChange:
+        """Make up a change that leaves enough voters; it may not fit."""
+        if present.is_joint:
+            return ConfigurationChange.leave_joint()
+        ids = sorted(self.members)
+        actions = [ChangeAction.ADD_VOTER, ChangeAction.ADD_LEARNER, ChangeAction.PROMOTE]
+        if len(present.voters) > 2:
+            actions.append(ChangeAction.REMOVE)
+        count = 1 if self.random.random() < 0.5 else 1 + self.random.randrange(3)
+        changes = tuple(
+            MemberChange(
+                actions[self.random.randrange(len(actions))], ids[self.random.randrange(len(ids))]
+            )
+            for _ in range(count)
+        )
+        return ConfigurationChange(changes, Transition(self.random.randrange(len(Transition))))

@@ -59,6 +59,12 @@ class MemoryLog:
         if hard_state is not None:
             self._hard_state = hard_state
 
+    def reset(self, index: int, term: int, hard_state: HardState | None = None) -> None:
+        self._entries.clear()
+        self._base_index, self._base_term = index, term
+        if hard_state is not None:
+            self._hard_state = hard_state
+
     def truncate_prefix(self, index: int) -> None:
         if index > self._base_index:
             term = self.term(index)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from raftkv.raft.messages import Entry
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.messages import Entry, SnapshotMetadata
 from raftkv.raft.node import RaftNode
 from raftkv.raft.roles import Role
 
@@ -59,6 +60,8 @@ class SafetyChecker:
         self._existing: dict[tuple[int, int], tuple[bytes, int]] = {}
         """(index, term) -> the entry's data and the term of the entry before it."""
         self._applied: dict[int, Entry] = {}
+        self._configurations: dict[int, Configuration] = {}
+        """Index of a change -> the membership after it."""
         self._seen: dict[int, _Seen] = {}
 
     def observe(self, node: RaftNode) -> None:
@@ -96,6 +99,30 @@ class SafetyChecker:
             raise SafetyViolation(
                 "State Machine Safety", f"member {member} applied {entry}, another {first}"
             )
+
+    def began_with(self, configuration: Configuration) -> None:
+        """Note the membership before the first entry."""
+        self._configurations[0] = configuration
+
+    def configured(self, member: int, index: int, configuration: Configuration) -> None:
+        """Note what a member made of a change of membership: it is part of the state."""
+        first = self._configurations.setdefault(index, configuration)
+        if first != configuration:
+            raise SafetyViolation(
+                "State Machine Safety",
+                f"member {member} goes by {configuration} after {index}, another by {first}",
+            )
+
+    def installed(self, member: int, snapshot: SnapshotMetadata, state: list[Entry]) -> None:
+        """Note that a member replaces its state by a snapshot of `state`, all that was applied."""
+        if not state or (state[-1].index, state[-1].term) != (snapshot.index, snapshot.term):
+            raise SafetyViolation(
+                "State Machine Safety", f"member {member} takes a state for that of {snapshot}"
+            )
+        for previous, entry in enumerate(state):
+            self.applied(member, entry, previous)
+        known = max(index for index in self._configurations if index <= snapshot.index)
+        self.configured(member, known, snapshot.configuration)
 
     def read(self, member: int, index: int, asked_at: int) -> None:
         """Note a confirmed read whose asker could know of commits up to `asked_at`."""

@@ -14,7 +14,8 @@ from raftkv.raft.progress import Progress
 from raftkv.raft.read_index import Reader, ReadQueue
 from raftkv.raft.ready import PersistWork
 from raftkv.raft.state import RaftState
-from raftkv.testing.cluster import COLLIDING, HARSH, QUIET, Faults, SimulatedCluster
+from raftkv.testing.cluster import SimulatedCluster
+from raftkv.testing.cluster_faults import COLLIDING, HARSH, QUIET, Faults
 from raftkv.testing.safety import SafetyViolation
 
 RECOVERY_MS_MAX = 20_000
@@ -31,8 +32,8 @@ def check(seed: int, members: int = 3, run_ms: int = 20_000, faults: Faults | No
     assert progress, f"seed {seed}: nothing was committed after the faults stopped"
     cluster.faults = QUIET
     assert cluster.run_until(cluster.is_level, RECOVERY_MS_MAX), f"seed {seed}: never level"
-    logs = list(cluster.logs().values())
-    assert all(log == logs[0] for log in logs)
+    states = cluster.states()
+    assert all(state == states[0] for state in states)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -76,11 +77,14 @@ def forget_vote(patch: pytest.MonkeyPatch) -> None:
     """The vote is not written down."""
     honest = SimulatedCluster._begin_sync
 
-    def begin_sync(self: SimulatedCluster, member: object, work: PersistWork) -> None:
+    def begin_sync(
+        self: SimulatedCluster, member: object, work: PersistWork, snapshot: object
+    ) -> None:
         hard_state = work.hard_state
         if hard_state is not None:
             hard_state = HardState(hard_state.term, 0, hard_state.commit)
-        honest(self, member, PersistWork(hard_state, work.entries))  # type: ignore[arg-type]
+        work = PersistWork(hard_state, work.entries)
+        honest(self, member, work, snapshot)  # type: ignore[arg-type]
 
     patch.setattr(SimulatedCluster, "_begin_sync", begin_sync)
 
