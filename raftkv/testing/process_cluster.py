@@ -10,7 +10,6 @@ Output of each member goes to `<directory>/<name>.log`.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from raftkv.testing.ports import free_port
+
 __all__ = ["ClusterNotReady", "ProcessCluster", "free_port"]
 
 POLL_S = 0.02
@@ -28,14 +29,6 @@ STOP_TIMEOUT_S = 10.0
 
 class ClusterNotReady(Exception):
     """A member did not serve in time, or ended; the text has the end of its log."""
-
-
-def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class ProcessCluster:

@@ -23,6 +23,7 @@ from orchestrator import kubeconfig
 from orchestrator.apiserver.config import ApiServerConfig
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.pki import Pki
+from raftkv.testing.ports import free_port
 
 ETCD_START_S = 20.0
 KUBECTL_S = 30.0
@@ -34,13 +35,6 @@ KUBECTLS = {
     "pypi": str(Path(sys.executable).with_name("kubectl")),
 }
 """Which kubectl: the system's (1.32) and the one from PyPI (1.37)."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Etcd:

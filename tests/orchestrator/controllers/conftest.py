@@ -30,18 +30,12 @@ from orchestrator.controllers.config import ControllerManagerConfig
 from orchestrator.controllers.controller_manager import ControllerManager
 from orchestrator.scheduler.config import SchedulerConfig
 from orchestrator.scheduler.scheduler import Scheduler
+from raftkv.testing.ports import free_port
 
 START_S = 20.0
 WAIT_S = 15.0
 HEARTBEAT_S = 0.25
 _roots = itertools.count()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -16,15 +16,9 @@ from orchestrator.apiserver.server import ApiServer
 from orchestrator.client.config import ClientConfig
 from orchestrator.client.rest_client import RestClient
 from orchestrator.pki import KeyPair
+from raftkv.testing.ports import free_port
 
 ETCD_START_S = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -14,15 +13,9 @@ from orchestrator.client.config import ClientConfig
 from orchestrator.client.rest_client import RestClient
 from orchestrator.proxy.service_map import Endpoint, ServicePort
 from orchestrator.proxy.userspace import UserspaceProxy
+from raftkv.testing.ports import free_port
 
 CLUSTER_IP = "127.96.77.10"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((CLUSTER_IP, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Backend:
@@ -82,7 +75,7 @@ def service(port: int, *endpoints: Endpoint, **more: object) -> ServicePort:
 async def test_connections_take_turns_and_follow_changes(
     proxy: UserspaceProxy, backends: list[Endpoint]
 ) -> None:
-    port, node_port = free_port(), free_port()
+    port, node_port = free_port(CLUSTER_IP), free_port(CLUSTER_IP)
     await proxy.apply([service(port, *backends, node_port=node_port)])
     answers = Counter([await fetch(port) for _ in range(6)])
     assert answers == {"a:hi": 3, "b:hi": 3}
@@ -97,14 +90,14 @@ async def test_connections_take_turns_and_follow_changes(
 async def test_a_dead_endpoint_is_passed_over(
     proxy: UserspaceProxy, backends: list[Endpoint]
 ) -> None:
-    port = free_port()
-    dead = Endpoint(CLUSTER_IP, free_port())
+    port = free_port(CLUSTER_IP)
+    dead = Endpoint(CLUSTER_IP, free_port(CLUSTER_IP))
     await proxy.apply([service(port, dead, backends[0])])
     assert [await fetch(port) for _ in range(4)] == ["a:hi"] * 4
 
 
 async def test_without_endpoints_connections_are_reset(proxy: UserspaceProxy) -> None:
-    port = free_port()
+    port = free_port(CLUSTER_IP)
     await proxy.apply([service(port)])
     assert await fetch(port) in ("ConnectionResetError", "")
 
@@ -122,7 +115,7 @@ async def test_what_it_cannot_do_is_logged_once(
     more: dict[str, object],
     text: str,
 ) -> None:
-    refused = service(free_port(), **more)
+    refused = service(free_port(CLUSTER_IP), **more)
     with caplog.at_level(logging.WARNING):
         await proxy.apply([refused])
         await proxy.apply([refused])

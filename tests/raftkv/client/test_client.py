@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,12 +13,7 @@ import pytest
 
 from raftkv.client import Client, CompactedError, LeaseNotFoundError, prefix_range_end
 from raftkv.pb.etcd import rpc_pb2 as pb
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from raftkv.testing.ports import free_port
 
 
 def etcd_binary() -> str:

@@ -6,7 +6,6 @@ import importlib.util
 import io
 import os
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from raftkv.ctl import cli
+from raftkv.testing.ports import free_port
 
 CTL = (sys.executable, "-m", "raftkv.ctl.cli")
 
@@ -86,13 +86,6 @@ def without_revisions(text: bytes) -> bytes:
     text = re.sub(rb"took = [\d.]+", b"took = N", text)
     text = re.sub(rb"lease [0-9a-f]{16}", b"lease N", text)
     return re.sub(rb", 2, \d+, \d+, ", b", 2, N, N, ", text)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

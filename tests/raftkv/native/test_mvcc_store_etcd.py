@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from raftkv.pb.etcd.rpc_pb2 import Compare
 from raftkv.pb.etcd.rpc_pb2 import DeleteRangeRequest as Delete
 from raftkv.pb.etcd.rpc_pb2 import PutRequest as Put
 from raftkv.pb.etcd.rpc_pb2 import RangeRequest as Range
+from raftkv.testing.ports import free_port
 from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, txn
 
 ETCD = shutil.which("etcd", path=str(Path(sys.executable).parent)) or shutil.which("etcd")
@@ -84,11 +84,7 @@ class Etcd:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [s.getsockname()[1] for s in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
+    return [free_port() for _ in range(count)]
 
 
 @pytest.fixture
