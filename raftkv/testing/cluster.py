@@ -259,7 +259,8 @@ class SimulatedCluster:
             self.snapshots_installed += 1
             member.swap_state(snapshot)
             member.reset_log(snapshot, work)
-            member.received.clear()
+            later = [one for one in member.received if one.index > snapshot.index]
+            member.received = {one: member.received[one] for one in later}
         self._send(tuple(member.node.persisted()))
         self._settle(member)
 

@@ -2,75 +2,14 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-
 import pytest
 
 from raftkv.raft.config import RaftConfig
-from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, UnknownMember
-from raftkv.raft.messages import Entry, EntryKind, HardState, Message, MessageType
-from raftkv.raft.node import RaftNode
-from raftkv.raft.ready import PersistWork, ReadState
+from raftkv.raft.messages import Entry, EntryKind, HardState, MessageType
+from raftkv.raft.ready import ReadState
 from raftkv.raft.roles import TRANSITIONS, Role
-from raftkv.testing.memory_log import MemoryLog
-
-THREE = Configuration(frozenset({1, 2, 3}))
-
-
-class Driven:
-    """Node 1 of three with a disk that syncs when told; `sent` are the messages that left."""
-
-    def __init__(
-        self, terms: Sequence[int] = (), term: int = 0, vote: int = 0, **options: int | bool
-    ) -> None:
-        self.log = MemoryLog()
-        entries = [Entry(t, i, EntryKind.NORMAL, b"") for i, t in enumerate(terms, 1)]
-        self.log.append(entries, HardState(term or max(terms, default=0), vote, 0))
-        config = RaftConfig(id=1, **options)  # type: ignore[arg-type]
-        self.node = RaftNode(config, THREE, self.log, self.log.hard_state(), 0, random.Random(1))
-        self.work: PersistWork | None = None
-        self.sent: list[Message] = []
-        self.reads: list[ReadState] = []
-        self.applied: list[int] = []
-
-    def take(self) -> None:
-        """Take what is ready, without syncing."""
-        while self.node.has_ready():
-            ready = self.node.ready()
-            self.sent += ready.messages
-            self.reads += ready.read_states
-            self.work = ready.persist or self.work
-            self.applied += [entry.index for entry in ready.committed_entries]
-
-    def sync(self) -> None:
-        """Take what is ready and sync until nothing is owed."""
-        self.take()
-        while self.work is not None:
-            self.log.append(self.work.entries, self.work.hard_state)
-            self.work = None
-            self.sent += self.node.persisted()
-            self.take()
-
-    def step(self, type_: MessageType, sender: int, term: int, **fields: object) -> None:
-        self.node.step(Message(type_, 1, sender, term, **fields))  # type: ignore[arg-type]
-
-    def drain(self, type_: MessageType) -> list[Message]:
-        """Return the messages of a type that left since the last call, dropping the others."""
-        found = [message for message in self.sent if message.type is type_]
-        self.sent.clear()
-        return found
-
-    def lead(self) -> None:
-        """Win an election with the vote of member 2."""
-        self.node.campaign()
-        self.sync()
-        self.step(MessageType.PRE_VOTE_RESPONSE, 2, self.node.term + 1)
-        self.sync()
-        self.step(MessageType.VOTE_RESPONSE, 2, self.node.term)
-        self.sync()
-        assert self.node.role is Role.LEADER
+from raftkv.testing.driven_node import Driven
 
 
 def test_votes_are_asked_for_and_given_only_when_synced() -> None:
