@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from raftkv.errors import ErrorCode, StoreError
@@ -35,6 +35,8 @@ class LeaseTimer:
     """Times the leases of one member. Used from the loop only.
 
     `revoke(lease_ids)` is called with leases whose time is up, to be revoked through the log.
+    `confirm()` returns once a quorum has said, after the call, who leads: a leader that was paused
+    or cut off must not renew leases that its successor times.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class LeaseTimer:
         revoke: Callable[[list[int]], None],
         *,
         ttl_min_s: int,
+        confirm: Callable[[], Awaitable[None]],
         request_timeout_s: float,
         clock: Callable[[], float],
     ) -> None:
@@ -53,6 +56,7 @@ class LeaseTimer:
         self._node = node
         self._transport = transport
         self._revoke = revoke
+        self._confirm = confirm
         self._timeout_s = request_timeout_s
         self._clock = clock
         self._next_expiry = 0.0
@@ -93,9 +97,15 @@ class LeaseTimer:
         """Return the seconds left and granted, (-1, 0) if unknown. Raises StoreError."""
         return await self._ask(TIME_TO_LIVE, lease_id)
 
-    def answer_now(self, kind: str, lease_id: int) -> tuple[int, int] | None:
-        """Answer as the leader; None where this member cannot."""
+    async def answer(self, kind: str, lease_id: int) -> tuple[int, int] | None:
+        """Answer as a leader that a quorum confirms; None where this member is none.
+
+        Raises StoreError where nobody confirms it in time.
+        """
         lessor = self.lessor
+        if not lessor.is_primary:
+            return None
+        await self._confirm()
         if not lessor.is_primary:
             return None
         now = self._clock()
@@ -109,14 +119,17 @@ class LeaseTimer:
         """Answer another member's request. Raises ValueError for what is none."""
         if kind not in (RENEW, TIME_TO_LIVE) or len(payload) != _ID.size:
             raise ValueError(f"unknown request {kind!r}")
-        answer = self.answer_now(kind, _ID.unpack(payload)[0])
+        try:
+            answer = await self.answer(kind, _ID.unpack(payload)[0])
+        except StoreError:
+            answer = None
         return b"" if answer is None else _TIMES.pack(*answer)
 
     async def _ask(self, kind: str, lease_id: int) -> tuple[int, int]:
         """Ask whoever leads, until somebody answers or the request times out."""
         deadline = self._clock() + self._timeout_s
         while True:
-            answer = self.answer_now(kind, lease_id)
+            answer = await self.answer(kind, lease_id)
             if answer is None:
                 answer = await self._ask_leader(kind, lease_id, deadline - self._clock())
             if answer is not None:

@@ -14,10 +14,11 @@ The turn is the only writer of the node, the store and everything else in this p
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from raftkv._native.command_batch import answer, read_commands, read_header
+from raftkv._native.command_batch import CommandBatch, answer, read_commands, read_header
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
 from raftkv.config import Config
@@ -105,6 +106,7 @@ class Member:
             parts.transport,
             self._revoke_expired,
             ttl_min_s=max(1, -(-3 * round(config.election_timeout_s * 1000) // 2000)),
+            confirm=self.read_barrier,
             request_timeout_s=timeout_s,
             clock=loop.time,
         )
@@ -481,8 +483,17 @@ class Member:
         self.propose(CommandKind.MEMBER_RECORD, record.encode(), NobodyWaits())
 
     def _revoke_expired(self, lease_ids: list[int]) -> None:
+        """Revoke leases as the leader of this term, or not at all: they are offered again.
+
+        Not by way of `propose`, which sends to whoever leads: a member that was paused and has not
+        heard of its successor would have leases revoked that live by the successor's clock.
+        """
+        batch = CommandBatch()
         for lease_id in lease_ids:
-            self.propose(CommandKind.LEASE_REVOKE, revoke_request(lease_id), NobodyWaits())
+            batch.add(CommandKind.LEASE_REVOKE, revoke_request(lease_id), NobodyWaits())
+        with suppress(NotLeader, ProposalDropped):
+            self.node.propose(batch.seal(self.id, self.proposals.take_id()))
+        self.wake()
 
     # --- background work -------------------------------------------------------------------------
 

@@ -88,6 +88,11 @@ class Proposals:
         """Commands without an answer."""
         return self._pending_commands + len(self._gathering)
 
+    def take_id(self) -> int:
+        """Return an id for a batch that nobody waits for, unlike those of all other batches."""
+        self._next_id += 1
+        return self._next_id - 1
+
     def add(self, kind: int, payload: bytes, waiter: Waiter) -> bool:
         """Take a command in, or fail its waiter when too many wait; returns whether it was taken.
 
