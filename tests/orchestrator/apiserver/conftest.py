@@ -6,11 +6,11 @@ import asyncio
 import io
 import itertools
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,19 +58,25 @@ class Etcd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it listens."""
+        """Start, and wait until it serves.
+
+        Listening is too early: an etcd that is stopped before its first write is synced never
+        elects itself again.
+        """
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(self._command, stdout=quiet, stderr=quiet)
-        host, _, port = self.client.removeprefix("http://").partition(":")
         deadline = time.monotonic() + ETCD_START_S
-        while True:
-            try:
-                socket.create_connection((host, int(port)), timeout=1).close()
-                return
-            except OSError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise
-                time.sleep(0.02)
+        while not self._healthy():
+            assert self._process.poll() is None, "etcd ended"
+            assert time.monotonic() < deadline, "etcd does not become healthy"
+            time.sleep(0.02)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.client}/health", timeout=1) as answer:
+                return b'"true"' in answer.read()
+        except OSError:
+            return False
 
     def stop(self, *, kill: bool = False) -> None:
         if self._process is not None:
