@@ -18,13 +18,10 @@ from orchestrator.api.resources import DEPLOYMENT, POD, SERVICE
 from orchestrator.client.config import ClientConfig
 from orchestrator.client.rest_client import APPLY_PATCH, RestClient
 from orchestrator.cluster.down import down
-from orchestrator.cluster.images import keep_images
 from orchestrator.cluster.progress import Progress
 from orchestrator.cluster.settings import ClusterSettings, default_data_dir
 from orchestrator.cluster.up import UpError, up
 from orchestrator.cluster.welcome import welcome
-from orchestrator.images.busybox import build_directory
-from orchestrator.images.image import ImageError
 
 STORE_MEMBERS = 3
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "hello.yaml"
@@ -53,18 +50,9 @@ def main(argv: list[str]) -> int:
     )
     try:
         settings.validate()
-        progress.step("building the images of the example")
-        keep_images(
-            directory,
-            "hello.tar",
-            [
-                build_directory(EXAMPLE.parent / "hello-image", f"localhost/hello:{v}")
-                for v in (1, 2)
-            ],
-        )
         record = up(settings, progress)
         pages = asyncio.run(run_example(settings, progress))
-    except (UpError, QuickstartError, StatusError, ImageError) as error:
+    except (UpError, QuickstartError, StatusError) as error:
         print(f"make up: {error}", file=sys.stderr)
         return 1
     for url, page in pages:

@@ -6,8 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
+from orchestrator.cluster.images import EXAMPLE_IMAGE, EXAMPLE_REFERENCES
 from orchestrator.cluster.record import ClusterRecord
 from orchestrator.cluster.settings import ClusterSettings
+from orchestrator.images.busybox import BUSYBOX_IMAGE
 
 NOT_ISOLATED = """\
 The process runtime runs containers as plain child processes: they see this machine's files,
@@ -21,6 +23,13 @@ def kubectl_command() -> str:
     if shutil.which("kubectl") is None and beside.exists():
         return str(beside)
     return "kubectl"
+
+
+def example_command() -> str:
+    """Give a kubectl command that works with the images that every cluster has."""
+    if EXAMPLE_IMAGE.is_dir():
+        return f"create deployment web --image={EXAMPLE_REFERENCES[0]} --replicas=2"
+    return f"create deployment web --image={BUSYBOX_IMAGE} -- sleep 3600"
 
 
 def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
@@ -37,7 +46,7 @@ def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
         "",
         "Try:",
         f"  {kubectl}{flag} get nodes,pods -A -o wide",
-        f"  {kubectl}{flag} create deployment web --image=localhost/hello:1 --replicas=2",
+        f"  {kubectl}{flag} {example_command()}",
         f"  orchestrator status --data-dir {settings.data_dir}",
     ]
     if record.runtime == "process":

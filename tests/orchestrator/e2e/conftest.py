@@ -24,7 +24,6 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluste
     if CONTAINERD_MISSING:
         pytest.skip(f"real containers cannot run here; missing: {', '.join(CONTAINERD_MISSING)}")
     cluster = LocalCluster(tmp_path_factory.mktemp("c"), "--runtime=containerd", "--members=3")
-    cluster.add_hello_images()
     cluster.up()
     yield cluster
     cluster.down()

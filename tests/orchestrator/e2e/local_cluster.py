@@ -12,9 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.images import keep_images
-from orchestrator.images.busybox import build_directory
-
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 UP_TIMEOUT_S = 120
 DOWN_TIMEOUT_S = 90
@@ -65,13 +62,6 @@ class LocalCluster:
         self.arguments = arguments
         self.prefix = prefix
         self.kubectl_path = kubectls()[0]
-
-    def add_hello_images(self) -> None:
-        """Have localhost/hello:1 and :2 loaded when the cluster starts."""
-        self.data_dir.mkdir(mode=0o700)
-        source = EXAMPLES / "hello-image"
-        images = [build_directory(source, f"localhost/hello:{version}") for version in (1, 2)]
-        keep_images(self.data_dir, "hello.tar", images)
 
     def orchestrator(
         self, *arguments: str, timeout_s: float = COMMAND_TIMEOUT_S

@@ -50,10 +50,8 @@ def cluster() -> Iterator[LocalCluster]:
         directory = Path(name)
         prefix = ordinary_user() if root else []
         cluster = LocalCluster(directory, "--runtime=process", prefix=prefix)
-        cluster.add_hello_images()
         if root:
-            for path in (directory, *directory.rglob("*")):
-                os.chown(path, NOBODY, NOBODY)
+            os.chown(directory, NOBODY, NOBODY)
         cluster.up()
         yield cluster
         cluster.down()
