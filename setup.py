@@ -13,6 +13,7 @@ EXTENSIONS = {
     "http2_methods": [],
     "http2_stream": ["nghttp2"],
     "http2_wire": ["nghttp2"],
+    "lmdb_file": ["lmdb"],
     "log_store": ["lmdb"],
     "mem_table": [],
     "mvcc_executor": [],

@@ -1,4 +1,4 @@
-# The part of liblmdb's C interface that the state tree uses.
+# The part of liblmdb's C interface that log and state use.
 
 from libc.stddef cimport size_t
 
@@ -46,6 +46,9 @@ cdef extern from "lmdb.h" nogil:
         MDB_VERSION_MISMATCH
         MDB_INVALID
         MDB_MAP_FULL
+        MDB_TXN_FULL
+        MDB_PAGE_NOTFOUND
+        MDB_PANIC
 
     char *mdb_strerror(int err)
     int mdb_env_create(MDB_env **env)

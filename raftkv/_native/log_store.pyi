@@ -22,7 +22,8 @@ class LogStore:
     def append(self, entries: Sequence[Entry], hard_state: HardState | None = None) -> None:
         """Write and sync, in one transaction, with the GIL released meanwhile.
 
-        Entries must be contiguous and follow the log or replace its tail from `entries[0].index` on.
+        Entries must be contiguous, and follow the log or replace its tail from the first one's
+        index on. After a StorageError nothing more is written: every later write raises one, too.
         """
     def truncate_prefix(self, index: int) -> None:
         """Drop entries at and below `index` (<= last_index), which becomes the base; synced."""

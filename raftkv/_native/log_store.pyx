@@ -6,7 +6,8 @@ state, base of the log, identity). Every write is one transaction that LMDB sync
 with its default flags: after a power cut the log is as one of the transactions left it. What is
 written is checked when it is read.
 
-One thread writes at a time and one thread reads at a time; they may be different ones. Writes release the GIL.
+One thread writes at a time and one thread reads at a time; they may be different ones. Writes
+release the GIL.
 """
 
 import errno
@@ -18,10 +19,54 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from raftkv._native.lmdb cimport (
+    MDB_APPEND,
+    MDB_CORRUPTED,
+    MDB_CREATE,
+    MDB_FIRST,
+    MDB_INVALID,
+    MDB_LAST,
+    MDB_MAP_FULL,
+    MDB_NEXT,
+    MDB_NORDAHEAD,
+    MDB_NOTFOUND,
+    MDB_NOTLS,
+    MDB_PAGE_NOTFOUND,
+    MDB_RDONLY,
+    MDB_RESERVE,
+    MDB_SET_RANGE,
+    MDB_TXN_FULL,
+    MDB_VERSION_MISMATCH,
+    MDB_cursor,
+    MDB_envinfo,
+    MDB_stat,
+    mdb_cursor_close,
+    mdb_cursor_del,
+    mdb_cursor_get,
+    mdb_cursor_open,
+    mdb_dbi_open,
+    mdb_drop,
+    mdb_env_close,
+    mdb_env_create,
+    mdb_env_info,
+    mdb_env_open,
+    mdb_env_set_mapsize,
+    mdb_env_set_maxdbs,
+    mdb_env_stat,
+    mdb_get,
+    mdb_put,
+    mdb_strerror,
+    mdb_txn_abort,
+    mdb_txn_begin,
+    mdb_txn_commit,
+    mdb_txn_renew,
+    mdb_txn_reset,
+)
+from raftkv._native.lmdb_file cimport create_lmdb, missing_bytes
 
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.messages import EntryKind, Entry, HardState
-from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError
+from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError, StorageError
 
 MAP_SIZE_DEFAULT = 64 << 30
 
@@ -29,6 +74,7 @@ cdef object KINDS = {int(kind): kind for kind in EntryKind}
 cdef object crc32 = zlib.crc32
 cdef bytes META_HARD_STATE = b"raft/hard_state"
 cdef bytes META_BASE = b"raft/base"
+cdef tuple TREES = (b"entries", b"meta")
 cdef bytes METADATA_PREFIX = b"metadata/"
 
 
@@ -188,8 +234,14 @@ cdef class LogStore:
     def __init__(self, str path, size_t map_size=MAP_SIZE_DEFAULT):
         if self.env != NULL:
             raise ValueError("the log is open already")
-        os.makedirs(path, mode=0o700, exist_ok=True)
         self.path = path
+        try:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        except OSError as error:
+            fail(f"create {path}", error.errno)
+        code = create_lmdb(path, TREES, map_size)
+        if code:
+            fail(f"create the log in {path}", code)
         try:
             self.open_env(os.fsencode(path), map_size)
             self.load_bounds()
@@ -208,6 +260,22 @@ cdef class LogStore:
             raise ValueError("the log is closed")
         return 0
 
+    cdef int check_writable(self) except -1:
+        """After a failed write the disk is not known any more: a later one must not seem well."""
+        self.check_open()
+        if self.failure is not None:
+            raise LogIOError("write to the log", 0, f"it has failed: {self.failure}")
+        return 0
+
+    cdef int check_written(self, str operation, int code) except -1:
+        if code == 0:
+            return 0
+        try:
+            return fail(operation, code)
+        except StorageError as failure:
+            self.failure = failure
+            raise
+
     cdef int open_env(self, bytes path, size_t map_size) except -1:
         cdef MDB_env *env = NULL
         cdef MDB_txn *txn = NULL
@@ -220,8 +288,12 @@ cdef class LogStore:
             code = mdb_env_set_mapsize(env, map_size)
         if code == 0:
             code = mdb_env_open(env, PyBytes_AS_STRING(path), MDB_NOTLS | MDB_NORDAHEAD, 0o600)
-        if code == 0:
-            code = mdb_txn_begin(env, NULL, 0, &txn)
+        if code != 0:
+            fail("open the log", code)
+        missing = missing_bytes(env, os.path.join(self.path, "data.mdb"))
+        if missing:
+            raise CorruptLogError(0, f"{self.path}/data.mdb was cut off by {missing} bytes")
+        code = mdb_txn_begin(env, NULL, 0, &txn)
         if code != 0:
             fail("open the log", code)
         code = mdb_dbi_open(txn, "entries", MDB_CREATE, &self.entries_dbi)
@@ -407,7 +479,7 @@ cdef class LogStore:
         cdef bytes sealed
         cdef const char *name = PyBytes_AS_STRING(META_HARD_STATE)
         cdef size_t name_size = PyBytes_GET_SIZE(META_HARD_STATE)
-        self.check_open()
+        self.check_writable()
         batch.count = len(entries)
         batch.first_index = entries[0].index if batch.count else 0
         batch.old_last_index = self.last
@@ -436,8 +508,7 @@ cdef class LogStore:
                                    name, name_size)
         finally:
             free(batch.records)
-        if code != 0:
-            fail("append to the log", code)
+        self.check_written("append to the log", code)
         if batch.count:
             self.last = batch.first_index + batch.count - 1
 
@@ -451,13 +522,13 @@ cdef class LogStore:
         cdef size_t name_size = PyBytes_GET_SIZE(META_BASE)
         cdef const char *value
         cdef int code
-        self.check_open()
+        self.check_writable()
         if index <= base:
             return
         term = self.term(index)
         sealed = seal(struct.pack("<QQ", index, term))
         value = PyBytes_AS_STRING(sealed)
-        # Moved before the commit: a reader that comes in between must not miss what is being dropped.
+        # Moved before the commit: a reader in between must not miss what is being dropped.
         self.base_index = index
         self.base_term = term
         with nogil:
@@ -473,7 +544,7 @@ cdef class LogStore:
         if code != 0:
             self.base_index = base
             self.base_term = base_term
-            fail("drop old entries", code)
+        self.check_written("drop old entries", code)
 
     def reset(self, uint64_t index, uint64_t term, hard_state=None):
         cdef dict items = {META_BASE: seal(struct.pack("<QQ", index, term))}
@@ -495,10 +566,9 @@ cdef class LogStore:
         cdef bytes name
         cdef bytes value
         cdef int code
-        self.check_open()
+        self.check_writable()
         code = mdb_txn_begin(self.env, NULL, 0, &txn)
-        if code != 0:
-            fail("write metadata", code)
+        self.check_written("write metadata", code)
         if drop_entries:
             code = mdb_drop(txn, self.entries_dbi, 0)
         for name, value in items.items():
@@ -507,12 +577,10 @@ cdef class LogStore:
                                 PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
         if code != 0:
             mdb_txn_abort(txn)
-            fail("write metadata", code)
+            self.check_written("write metadata", code)
         with nogil:
             code = mdb_txn_commit(txn)
-        if code != 0:
-            fail("write metadata", code)
-        return 0
+        return self.check_written("write metadata", code)
 
     def close(self):
         if self.reader != NULL:

@@ -122,8 +122,8 @@ class MvccStore:
     def snapshot_open(self, flush: bool = True) -> SnapshotReader:
         """Open the state on disk for reading as one, while writes go on; at most 16 at once.
 
-        With `flush`, everything applied is flushed first, waiting, so that it covers `applied_index`;
-        without, it covers `flushed_index` and does not wait.
+        With `flush`, everything applied is flushed first, waiting, so that it covers
+        `applied_index`; without, it covers `flushed_index` and does not wait.
         """
     def install(self, writer: SnapshotWriter) -> None:
         """Put a complete snapshot in the place of the whole state, by one rename.

@@ -7,8 +7,8 @@
 # payload  rows: u8 tree, u32 key size, u32 value size, key, value; whole rows only
 #
 # Chunk 0 holds one row of tree ROW_HEADER: cluster id, index, term, revision, compact revision.
-# The rows of every tree follow, in key order, without this member's identity. The last chunk holds one
-# row of tree ROW_END: how many rows of trees there were. Integers are little-endian.
+# The rows of every tree follow, in key order, without this member's identity. The last chunk holds
+# one row of tree ROW_END: how many rows of trees there were. Integers are little-endian.
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -36,7 +36,7 @@ cdef class SnapshotReader:
     cdef Buffer payload
     cdef uint64_t rows            # sent so far
     cdef object lock              # one call at a time, and none while the store closes
-    cdef list places              # of each chunk so far: tree, first key, rows before, digest before
+    cdef list places              # per chunk so far: tree, first key, rows before, digest before
 
     cdef readonly uint32_t next_chunk
     cdef readonly bint finished   # the last chunk was read

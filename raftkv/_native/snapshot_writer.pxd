@@ -1,7 +1,7 @@
-# Receiving a snapshot: chunks become a state file beside the live one, a synced transaction each.
+# Receiving a snapshot: chunks become a file beside the live state, a synced transaction each.
 #
-# The file `incoming.mdb` has the trees of the state and one more, `incoming`, whose one row says how
-# far the transfer is: it is written with the rows of each chunk, so after a crash both agree.
+# The file `incoming.mdb` has the trees of the state and one more, `incoming`, whose one row says
+# how far the transfer is: it is written with the rows of each chunk: after a crash both agree.
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t

@@ -29,8 +29,8 @@ class SnapshotWriter:
     def write(self, chunk: bytes) -> None:
         """Take one chunk; when this returns it is synced. Chunk 0 always begins anew.
 
-        SnapshotError: it is damaged, of another snapshot or cluster, or not the next one. Nothing of it
-        was written, and `next_chunk` may still be sent.
+        SnapshotError: it is damaged, of another snapshot or cluster, or not the next one. Nothing
+        of it was written, and `next_chunk` may still be sent.
         """
     def discard(self) -> None:
         """Drop what was received; the next chunk is 0."""

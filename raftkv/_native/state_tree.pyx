@@ -39,6 +39,7 @@ from raftkv._native.lmdb cimport (
     mdb_txn_renew,
     mdb_txn_reset,
 )
+from raftkv._native.lmdb_file cimport create_lmdb, missing_bytes
 from raftkv._native.mem_table cimport compare_keys
 
 from raftkv.errors import StoreCorruptError, StoreIOError
@@ -115,15 +116,10 @@ cdef int next_bucket_entry(
 
 
 cdef int check_file_size(MDB_env *env, str file) except -1:
-    cdef MDB_envinfo info
-    cdef MDB_stat stat
-    mdb_env_info(env, &info)
-    mdb_env_stat(env, &stat)
-    needed = (info.me_last_pgno + 1) * stat.ms_psize
-    size = os.path.getsize(file)
-    if info.me_last_txnid and size < needed:
+    missing = missing_bytes(env, file)
+    if missing:
         raise StoreCorruptError(
-            f"{file} has {size} bytes of {needed}: it was cut off; "
+            f"{file} was cut off, {missing} bytes are missing; "
             "remove the member's directory and add the member anew"
         )
     return 0
@@ -139,8 +135,8 @@ cdef class StateTree:
             Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
             os.chmod(path, 0o700)
             self.lock()
+            check_status(create_lmdb(path, TREE_NAMES, map_size), f"create the state in {path}")
             self.open_env()
-            self.sync_names()
         except StoreIOError:
             self.close()
             raise
@@ -175,11 +171,6 @@ cdef class StateTree:
             self.close_env()
             raise
         return 0
-
-    def sync_names(self) -> None:
-        """Make the names of the directory and of its files survive a power cut."""
-        sync_directory(self.path)
-        sync_directory(os.path.dirname(os.path.abspath(self.path)))
 
     cdef int replace(self, str file) except -1:
         """Put another complete, synced file of this directory in the place of the open one.

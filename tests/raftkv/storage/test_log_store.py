@@ -14,7 +14,7 @@ import pytest
 from raftkv._native.log_store import LogStore
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.messages import Entry, EntryKind, HardState
-from raftkv.storage.errors import CorruptLogError, LogFullError, StorageError
+from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError, StorageError
 
 
 def entries(lo: int, hi: int, term: int = 1, size: int = 10) -> list[Entry]:
@@ -132,17 +132,21 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_map_changes_nothing(tmp_path: Path) -> None:
-    """What does not fit is refused whole, and the log goes on with what does."""
+    """What does not fit is refused whole; the log then takes nothing until it is opened again."""
     log = LogStore(str(tmp_path), 1 << 20)
     try:
         log.append(entries(1, 5), HardState(1, 1, 0))
         with pytest.raises(LogFullError, match="free disk space"):
             log.append(entries(5, 30, size=100_000), HardState(2, 2, 4))
         assert (log.last_index, log.hard_state()) == (4, HardState(1, 1, 0))
-        log.append(entries(5, 6))
-        assert log.entries(1, 6, 1 << 20) == entries(1, 6)
+        with pytest.raises(LogIOError, match="it has failed"):
+            log.append(entries(5, 6))
     finally:
         log.close()
+    log = LogStore(str(tmp_path), 1 << 20)
+    log.append(entries(5, 6))
+    assert log.entries(1, 6, 1 << 20) == entries(1, 6)
+    log.close()
 
 
 def test_a_closed_log_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""For other native modules only: see `lmdb_file.pxd`."""

@@ -1,0 +1,90 @@
+"""Creating and checking LMDB files: see `lmdb_file.pxd`.
+
+LMDB writes the first pages of a new file without syncing them, and refuses a file that has but a
+part of them: a disk that was full, or a power cut in that moment, would leave a directory that
+never opens again. So the file is made under another name, synced, and renamed.
+"""
+
+import contextlib
+import os
+
+from raftkv._native.lmdb cimport (
+    MDB_CREATE,
+    MDB_NOSUBDIR,
+    MDB_NOTLS,
+    MDB_dbi,
+    MDB_envinfo,
+    MDB_stat,
+    MDB_txn,
+    mdb_dbi_open,
+    mdb_env_close,
+    mdb_env_create,
+    mdb_env_info,
+    mdb_env_open,
+    mdb_env_set_mapsize,
+    mdb_env_set_maxdbs,
+    mdb_env_stat,
+    mdb_txn_abort,
+    mdb_txn_begin,
+    mdb_txn_commit,
+)
+
+from raftkv.storage.directory_sync import sync_directory
+
+
+cdef int create_lmdb(str directory, tuple trees, size_t map_size) except? -1:
+    cdef int status
+    file = os.path.join(directory, "data.mdb")
+    draft = os.path.join(directory, "new.mdb")
+    try:
+        if not os.path.exists(file):
+            for stale in (draft, draft + "-lock"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(stale)
+            status = write_draft(os.fsencode(draft), trees, map_size)
+            if status:
+                return status
+            os.unlink(draft + "-lock")
+            os.rename(draft, file)
+        sync_directory(directory)
+        sync_directory(os.path.dirname(os.path.abspath(directory)))
+    except OSError as error:
+        return error.errno
+    return 0
+
+
+cdef int write_draft(bytes draft, tuple trees, size_t map_size) noexcept:
+    """Make a file with empty trees; the commit syncs it."""
+    cdef MDB_env *env = NULL
+    cdef MDB_txn *txn = NULL
+    cdef MDB_dbi dbi
+    cdef int status = mdb_env_create(&env)
+    if status:
+        return status
+    status = mdb_env_set_mapsize(env, map_size)
+    if status == 0:
+        status = mdb_env_set_maxdbs(env, len(trees))
+    if status == 0:
+        status = mdb_env_open(env, draft, MDB_NOTLS | MDB_NOSUBDIR, 0o600)
+    if status == 0:
+        status = mdb_txn_begin(env, NULL, 0, &txn)
+    if status == 0:
+        for name in trees:
+            if status == 0:
+                status = mdb_dbi_open(txn, <bytes>name, MDB_CREATE, &dbi)
+        if status:
+            mdb_txn_abort(txn)
+        else:
+            status = mdb_txn_commit(txn)
+    mdb_env_close(env)
+    return status
+
+
+cdef size_t missing_bytes(MDB_env *env, str file) except? 1:
+    cdef MDB_envinfo info
+    cdef MDB_stat stat
+    mdb_env_info(env, &info)
+    mdb_env_stat(env, &stat)
+    cdef size_t needed = (info.me_last_pgno + 1) * stat.ms_psize
+    cdef size_t size = os.path.getsize(file)
+    return needed - size if info.me_last_txnid and size < needed else 0
