@@ -20,7 +20,7 @@ def needs_snapshot(state: RaftState, progress: Progress) -> bool:
 
 def may_send(state: RaftState, progress: Progress) -> bool:
     """Say whether a snapshot may be offered now: to someone who listens, of a settled state."""
-    return progress.recent_active and state.configuration_index <= state.applied_index
+    return progress.recent_active and 0 < state.applied_index >= state.configuration_index
 
 
 def send(state: RaftState, member: int, progress: Progress) -> None:

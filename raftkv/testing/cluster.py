@@ -178,6 +178,7 @@ class SimulatedCluster:
         config = RaftConfig(
             id=member.id,
             pre_vote=self.faults.pre_vote,
+            check_quorum=self.faults.check_quorum,
             election_timeout_ticks=self.faults.election_timeout_ticks,
             entries_per_append_max=self.faults.entries_per_append_max,
             inflight_appends_max=8,
@@ -391,18 +392,23 @@ class SimulatedCluster:
             self._start(member)
 
     def _partition(self) -> None:
-        """Cut one member off, or one link, in one direction or both, for a while."""
+        """Cut one member off, or one link, or one side, in one direction or both, for a while."""
         a = self._someone().id
-        others = [i for i in self.members if i != a]
-        if self.random.random() < 0.5:
+        side, others = [a], [i for i in self.members if i != a]
+        kind = self.random.randrange(5)
+        if kind < 2:
             others = [others[self.random.randrange(len(others))]]
+        elif kind == 2:
+            side += [other for other in others if self.random.random() < 0.5]
+            others = [other for other in others if other not in side]
         shape = self.random.randrange(3)
         cut = set()
-        for other in others:
-            if shape != 1:
-                cut.add((a, other))
-            if shape != 2:
-                cut.add((other, a))
+        for one in side:
+            for other in others:
+                if shape != 1:
+                    cut.add((one, other))
+                if shape != 2:
+                    cut.add((other, one))
         self._blocked |= cut
         delay = 1 + self.random.randrange(self.faults.partition_ms_max)
         self._later(delay, f"heal {sorted(cut)}", lambda: self._blocked.difference_update(cut))
@@ -423,7 +429,7 @@ class SimulatedCluster:
         """Drop old entries of a log, as far as the flushed state covers them."""
         member = self._someone()
         keep = self.random.randrange(self.faults.log_tail_max + 1)
-        if member.installing is None and member.flushed > keep:
+        if member.node is not None and member.installing is None and member.flushed > keep:
             member.log.truncate_prefix(member.flushed - keep)
 
     def _reconfigure(self) -> None:

@@ -38,6 +38,7 @@ class Faults:
     """Longest time until a snapshot is opened, and again until it has arrived."""
     install_ms_max: int = 150
     pre_vote: bool = True
+    check_quorum: bool = True
     election_timeout_ticks: int = 10
     entries_per_append_max: int = 8
 

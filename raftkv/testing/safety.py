@@ -67,6 +67,11 @@ class SafetyChecker:
     def observe(self, node: RaftNode) -> None:
         """Look at a member after an event."""
         seen = self._seen.setdefault(node.id, _Seen())
+        if node.commit_index < seen.commit_index:
+            raise SafetyViolation(
+                "State Machine Safety",
+                f"{node.id} forgets that {seen.commit_index} is committed",
+            )
         log = log_of(node)
         first = node._state.log.first_index
         became_leader = node.role is Role.LEADER and (
