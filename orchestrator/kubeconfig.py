@@ -7,7 +7,10 @@ since the file holds a private key.
 from __future__ import annotations
 
 import base64
+import itertools
 import os
+import socket
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import yaml
 from orchestrator.pki import write_private
 
 CONTEXT = "orchestrator"
+
+ANSWER_TIMEOUT_S = 1.0
 
 SECTIONS = ("clusters", "contexts", "users")
 
@@ -26,7 +31,9 @@ def default_path() -> Path:
     return Path(listed) if listed else Path.home() / ".kube" / "config"
 
 
-def build(server: str, ca: bytes, certificate: bytes, key: bytes) -> dict[str, Any]:
+def build(
+    server: str, ca: bytes, certificate: bytes, key: bytes, name: str = CONTEXT
+) -> dict[str, Any]:
     """Return a kubeconfig with one context: `server` is a URL, the rest is PEM, embedded."""
     cluster = {"server": server, "certificate-authority-data": _base64(ca)}
     user = {"client-certificate-data": _base64(certificate), "client-key-data": _base64(key)}
@@ -34,38 +41,43 @@ def build(server: str, ca: bytes, certificate: bytes, key: bytes) -> dict[str, A
         "apiVersion": "v1",
         "kind": "Config",
         "preferences": {},
-        "clusters": [{"name": CONTEXT, "cluster": cluster}],
-        "users": [{"name": CONTEXT, "user": user}],
-        "contexts": [{"name": CONTEXT, "context": {"cluster": CONTEXT, "user": CONTEXT}}],
-        "current-context": CONTEXT,
+        "clusters": [{"name": name, "cluster": cluster}],
+        "users": [{"name": name, "user": user}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+        "current-context": name,
     }
 
 
-def write(path: Path, server: str, ca: bytes, certificate: bytes, key: bytes) -> None:
-    """Write or merge the context `orchestrator` into `path` and make it current.
+def write(path: Path, server: str, ca: bytes, certificate: bytes, key: bytes) -> str:
+    """Write or merge our context into `path`, make it current, and return its name.
 
-    Raises ValueError when the file there is not a kubeconfig.
+    That is `orchestrator`, or `orchestrator-2` and so on while another cluster that still
+    answers has the name. Raises ValueError when the file there is not a kubeconfig.
     """
-    ours = build(server, ca, certificate, key)
     merged = _load(path) or {"apiVersion": "v1", "kind": "Config", "preferences": {}}
+    name = _free_name(merged, ca)
+    ours = build(server, ca, certificate, key, name)
+    gone = {name, *_names(merged, ca)}
     for section in SECTIONS:
-        merged[section] = [*_others(merged, section), *ours[section]]
-    merged["current-context"] = CONTEXT
+        merged[section] = [*_others(merged, section, gone), *ours[section]]
+    merged["current-context"] = name
     _store(path, merged)
+    return name
 
 
-def remove(path: Path) -> bool:
-    """Take the context out of `path`; delete the file when nothing else is in it.
+def remove(path: Path, ca: bytes) -> bool:
+    """Take the context of the cluster with this authority out of `path`.
 
-    Return whether there was anything of ours.
+    The file goes when nothing else is in it. Return whether there was anything of ours.
     """
     config = _load(path)
     if config is None:
         return False
-    found = any(len(_others(config, s)) != len(config.get(s) or []) for s in SECTIONS)
+    gone = set(_names(config, ca))
+    found = bool(gone)
     for section in SECTIONS:
-        config[section] = _others(config, section)
-    if config.get("current-context") == CONTEXT:
+        config[section] = _others(config, section, gone)
+    if config.get("current-context") in gone:
         config["current-context"] = ""
     if not any(config[section] for section in SECTIONS):
         path.unlink()
@@ -74,9 +86,41 @@ def remove(path: Path) -> bool:
     return found
 
 
-def _others(config: dict[str, Any], section: str) -> list[Any]:
+def _names(config: dict[str, Any], ca: bytes) -> list[str]:
+    """Return the names under which the cluster with this authority is there."""
+    wanted = _base64(ca)
+    return [
+        entry["name"]
+        for entry in config.get("clusters") or []
+        if (entry.get("cluster") or {}).get("certificate-authority-data") == wanted
+    ]
+
+
+def _free_name(config: dict[str, Any], ca: bytes) -> str:
+    """Return the first name that is ours, nobody's, or that of a cluster that is gone."""
+    known = {entry["name"]: entry.get("cluster") or {} for entry in config.get("clusters") or []}
+    for number in itertools.count(1):
+        name = CONTEXT if number == 1 else f"{CONTEXT}-{number}"
+        present = known.get(name)
+        if present is None or present.get("certificate-authority-data") == _base64(ca):
+            return name
+        if not _answers(present.get("server", "")):
+            return name
+    raise AssertionError("counting never ends")
+
+
+def _answers(server: str) -> bool:
+    url = urllib.parse.urlsplit(server)
+    try:
+        with socket.create_connection((url.hostname, url.port or 443), ANSWER_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _others(config: dict[str, Any], section: str, gone: set[str]) -> list[Any]:
     entries = config.get(section) or []
-    return [entry for entry in entries if entry.get("name") != CONTEXT]
+    return [entry for entry in entries if entry.get("name") not in gone]
 
 
 def _load(path: Path) -> dict[str, Any] | None:

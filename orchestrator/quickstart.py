@@ -15,10 +15,11 @@ from orchestrator import kubeconfig
 from orchestrator.api.errors import StatusError
 from orchestrator.api.json_object import JsonObject
 from orchestrator.api.resources import DEPLOYMENT, POD, SERVICE
-from orchestrator.client.config import ClientConfig
 from orchestrator.client.rest_client import APPLY_PATCH, RestClient
+from orchestrator.cluster.access import admin_access
 from orchestrator.cluster.down import down
 from orchestrator.cluster.progress import Progress
+from orchestrator.cluster.record import ClusterRecord
 from orchestrator.cluster.settings import ClusterSettings, default_data_dir
 from orchestrator.cluster.up import UpError, up
 from orchestrator.cluster.welcome import welcome
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> int:
     try:
         settings.validate()
         record = up(settings, progress)
-        pages = asyncio.run(run_example(settings, progress))
+        pages = asyncio.run(run_example(settings, record, progress))
     except (UpError, QuickstartError, StatusError) as error:
         print(f"make up: {error}", file=sys.stderr)
         return 1
@@ -62,9 +63,11 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-async def run_example(settings: ClusterSettings, progress: Progress) -> list[tuple[str, str]]:
+async def run_example(
+    settings: ClusterSettings, record: ClusterRecord, progress: Progress
+) -> list[tuple[str, str]]:
     """Apply the example, wait for its pods, and fetch its page until each pod has answered."""
-    config = ClientConfig.from_kubeconfig(settings.kubeconfig, "orchestrator")
+    config = admin_access(settings.data_dir, record, "orchestrator")
     async with RestClient(config) as client:
         progress.step(f"applying {EXAMPLE.name}")
         applied = [await apply(client, manifest) for manifest in manifests()]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.client.config import ClientConfig
+from orchestrator.cluster.record import ClusterRecord
 from orchestrator.pki import KeyPair, Pki
 
 
@@ -24,3 +26,12 @@ class ServerAccess:
             client_key_pem=pair.key,
             user_agent=component,
         )
+
+
+def admin_access(data_dir: Path, record: ClusterRecord, component: str) -> ClientConfig:
+    """Give an administrator's way into the cluster of this directory.
+
+    It needs no kubeconfig: those may have come to name another cluster.
+    """
+    pki = Pki(data_dir / "apiserver" / "pki")
+    return ServerAccess(record.server, pki).client_config(pki.admin(), component)

@@ -20,29 +20,31 @@ from pathlib import Path
 from orchestrator import kubeconfig
 from orchestrator.client.config import ClientConfig
 from orchestrator.cluster.access import ServerAccess
+from orchestrator.cluster.network import claim_network
 from orchestrator.cluster.nodes import NodeSet
 from orchestrator.cluster.ports import choose_port
 from orchestrator.cluster.record import ClusterRecord, ProcessId
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.cluster.store import StoreProcesses
+from orchestrator.runtime.pod_network import bridge_name
 
 log = logging.getLogger(__name__)
 
-SETTINGS_NAME = "settings.json"
 NODES_READY_TIMEOUT_S = 60.0
 
 
 def run(data_dir: Path) -> int:
     """Run until SIGTERM; exit status 1 when a component failed."""
-    settings = ClusterSettings.from_json((data_dir / SETTINGS_NAME).read_text())
+    settings = ClusterSettings.load(data_dir)
+    if settings is None:
+        raise ValueError(f"{data_dir} has no settings; `orchestrator up` writes them")
     return run_with(settings)
 
 
 def run_foreground(settings: ClusterSettings) -> int:
     """The same on this terminal, until Ctrl-C."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (settings.data_dir / SETTINGS_NAME).write_text(settings.to_json())
-    return run_with(settings)
+    earlier = ClusterSettings.load(settings.data_dir)
+    return run_with(settings if earlier is None else settings.following(earlier))
 
 
 def run_with(settings: ClusterSettings) -> int:
@@ -120,6 +122,7 @@ class ClusterDaemon:
         return 0
 
     async def _start(self, stack: AsyncExitStack) -> None:
+        self._claim_network(stack)
         endpoints = await self._start_store(stack)
         server = await self._start_api_server(stack, endpoints)
         self._step("starting controllers and scheduler")
@@ -132,6 +135,19 @@ class ClusterDaemon:
             self._spawn(stack, name, work)
         async with asyncio.timeout(NODES_READY_TIMEOUT_S):
             await nodes.wait_ready()
+
+    def _claim_network(self, stack: AsyncExitStack) -> None:
+        """Take a network that no other cluster here has, and remember it for the next start."""
+        settings = self.settings
+        if settings.runtime != "hollow":  # whose addresses lead nowhere
+            claim = claim_network(
+                settings.network,
+                loopback=settings.on_loopback,
+                own_link=bridge_name(settings.data_dir / "containerd"),
+            )
+            stack.callback(claim.close)
+            self.settings = replace(settings, network=claim.number)
+        self.settings.save()
 
     async def _start_store(self, stack: AsyncExitStack) -> list[str]:
         settings = self.settings
@@ -166,10 +182,11 @@ class ClusterDaemon:
         await server.start()
         access = ServerAccess(server.url, server.pki)
         admin = server.pki.admin()
-        kubeconfig.write(
-            settings.kubeconfig, access.url, server.pki.ca_pem, admin.certificate, admin.key
+        ca_pem = server.pki.ca_pem
+        self.record.context = kubeconfig.write(
+            settings.kubeconfig, access.url, ca_pem, admin.certificate, admin.key
         )
-        stack.callback(kubeconfig.remove, settings.kubeconfig)
+        stack.callback(kubeconfig.remove, settings.kubeconfig, ca_pem)
         self.record.server = access.url
         return access
 

@@ -29,16 +29,17 @@ def down(data_dir: Path, progress: Progress, *, purge: bool = False) -> bool:
     if record is not None:
         stop_daemon(data_dir, record, progress)
         end_processes(list(record.children.values()))
-    settings_path = data_dir / "settings.json"
-    if settings_path.exists():
-        settings = ClusterSettings.from_json(settings_path.read_text())
+    settings = ClusterSettings.load(data_dir)
+    if settings is not None:
         if found:
             progress.step("removing what is left in the kernel")
         sweep(settings)
-        kubeconfig.remove(settings.kubeconfig)
+        authority = data_dir / "apiserver" / "pki" / "ca.crt"
+        if authority.exists():
+            kubeconfig.remove(settings.kubeconfig, authority.read_bytes())
         found = True
     ClusterRecord.remove(data_dir)
-    if purge and settings_path.exists():
+    if purge and settings is not None:
         progress.step(f"removing {data_dir}")
         shutil.rmtree(data_dir)
     return found

@@ -14,7 +14,7 @@ from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.kubelet.config import KubeletConfig, ServingConfig
 from orchestrator.kubelet.kubelet import Kubelet
 from orchestrator.proxy.nft_proxy import NftProxy, bridged_packets_bypass_netfilter
-from orchestrator.proxy.nft_rules import NodeNetwork
+from orchestrator.proxy.nft_rules import NodeNetwork, table_name
 from orchestrator.proxy.userspace import UserspaceProxy
 from orchestrator.runtime.protocol import Runtime
 
@@ -147,5 +147,6 @@ def make_service_proxy(
         cluster_cidr=cluster_cidr,
         node_name=node_name,
         masquerade_bridged=bridged_packets_bypass_netfilter(),
+        table=table_name(str(directory)),
     )
-    return NftProxy(client, network, directory / "proxy-ip-forward")
+    return NftProxy(client, network, directory)

@@ -65,6 +65,8 @@ class ClusterRecord:
     step: str = ""
     """What is being done now, for people."""
     server: str = ""
+    context: str = ""
+    """The cluster's name in its kubeconfig."""
     etcd_endpoints: list[str] = field(default_factory=list)
     runtime: str = ""
     children: dict[str, ProcessId] = field(default_factory=dict)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from orchestrator.cluster import network
+
+SETTINGS_NAME = "settings.json"
 
 RUNTIMES = ("auto", "containerd", "process", "hollow")
 MEMBERS_MAX = 7
 NODES_MAX = 5_000
-
-CONTAINER_SERVICE_CIDR = "10.96.0.0/16"
-CONTAINER_CLUSTER_CIDR = "10.244.0.0/16"
-LOOPBACK_SERVICE_CIDR = "127.96.0.0/16"
-LOOPBACK_CLUSTER_CIDR = "127.64.0.0/16"
-"""The process runtime gives pods and Services loopback addresses: they need no privilege."""
 
 
 class SettingsError(ValueError):
@@ -37,6 +35,8 @@ class ClusterSettings:
     port: int = 6443
     """Preferred; another one is taken where it is in use."""
     node_monitor_grace_period_s: float = 40.0
+    network: int | None = None
+    """Which of the machine's pod and Service networks; None until the first start chose one."""
 
     def validate(self) -> None:
         """Raise SettingsError with every problem at once."""
@@ -61,12 +61,48 @@ class ClusterSettings:
             raise SettingsError("; ".join(problems))
 
     @property
+    def on_loopback(self) -> bool:
+        """Whether pods and Services have loopback addresses."""
+        return self.runtime == "process"
+
+    def following(self, earlier: ClusterSettings) -> ClusterSettings:
+        """Give these settings with what the objects of an earlier start bind us to.
+
+        Raises SettingsError where they cannot live under this runtime.
+        """
+        runtime = earlier.runtime if self.runtime == "auto" else self.runtime
+        if "auto" in (runtime, earlier.runtime):
+            return self
+        if (runtime == "process") != earlier.on_loopback:
+            raise SettingsError(
+                f"--runtime {runtime}: the objects in {self.data_dir} were made under --runtime "
+                f"{earlier.runtime} and have its addresses; name another --data-dir, or remove "
+                "them by `orchestrator down --purge`"
+            )
+        return replace(self, runtime=runtime, network=earlier.network)
+
+    def save(self) -> None:
+        """Write them into the data directory, which is made where it is missing."""
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = self.data_dir / f"{SETTINGS_NAME}.new"
+        partial.write_text(self.to_json())
+        partial.replace(self.data_dir / SETTINGS_NAME)
+
+    @classmethod
+    def load(cls, data_dir: Path) -> ClusterSettings | None:
+        """Read what `save` wrote; None where no cluster was ever started from there."""
+        try:
+            return cls.from_json((data_dir / SETTINGS_NAME).read_text())
+        except FileNotFoundError:
+            return None
+
+    @property
     def service_cidr(self) -> str:
-        return LOOPBACK_SERVICE_CIDR if self.runtime == "process" else CONTAINER_SERVICE_CIDR
+        return network.service_cidr(self.network or 0, loopback=self.on_loopback)
 
     @property
     def cluster_cidr(self) -> str:
-        return LOOPBACK_CLUSTER_CIDR if self.runtime == "process" else CONTAINER_CLUSTER_CIDR
+        return network.cluster_cidr(self.network or 0, loopback=self.on_loopback)
 
     def to_json(self) -> str:
         values = asdict(self)

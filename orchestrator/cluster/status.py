@@ -10,11 +10,10 @@ from pathlib import Path
 
 from orchestrator.api.errors import StatusError
 from orchestrator.api.resources import NODE
-from orchestrator.client.config import ClientConfig
 from orchestrator.client.errors import ServerUnreachableError
 from orchestrator.client.rest_client import RestClient
+from orchestrator.cluster.access import admin_access
 from orchestrator.cluster.record import ClusterRecord
-from orchestrator.cluster.settings import ClusterSettings
 from raftkv.client import Client, ClientError
 
 ASK_TIMEOUT_S = 3.0
@@ -37,8 +36,7 @@ def show(data_dir: Path, output: str) -> int:
         left = "" if record is None else "; `orchestrator down` cleans up after the one that ended"
         print(f"orchestrator: no cluster runs from {data_dir}{left}", file=sys.stderr)
         return 1
-    settings = ClusterSettings.from_json((data_dir / "settings.json").read_text())
-    lines = asyncio.run(gather(settings, record))
+    lines = asyncio.run(gather(data_dir, record))
     if output == "json":
         print(json.dumps({"phase": record.phase, "parts": [asdict(line) for line in lines]}))
     else:
@@ -46,9 +44,11 @@ def show(data_dir: Path, output: str) -> int:
     return 0 if all(line.state in ("Ready", "leader", "follower") for line in lines) else 1
 
 
-async def gather(settings: ClusterSettings, record: ClusterRecord) -> list[Line]:
+async def gather(data_dir: Path, record: ClusterRecord) -> list[Line]:
     lines = [await store_member(endpoint) for endpoint in record.etcd_endpoints]
-    config = ClientConfig.from_kubeconfig(settings.kubeconfig, "orchestrator")
+    if not record.server:
+        return [*lines, Line("api server", "", record.phase, record.step)]
+    config = admin_access(data_dir, record, "orchestrator")
     async with RestClient(config) as client:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):

@@ -8,9 +8,10 @@ from contextlib import suppress
 
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.proxy.nft_loader import NftError, load
-from orchestrator.proxy.nft_rules import TABLE_DEFAULT
+from orchestrator.proxy.nft_rules import table_name
 from orchestrator.proxy.nft_ruleset import delete_table
 from orchestrator.runtime.containerd_daemon import ContainerdDaemon
+from orchestrator.runtime.pod_network import IpForward
 
 
 def sweep(settings: ClusterSettings) -> None:
@@ -22,4 +23,5 @@ def sweep(settings: ClusterSettings) -> None:
         return
     ContainerdDaemon(settings.data_dir / "containerd").clear()
     with suppress(NftError):
-        asyncio.run(load(delete_table(TABLE_DEFAULT)))
+        asyncio.run(load(delete_table(table_name(str(settings.data_dir)))))
+    IpForward(settings.data_dir).restore()

@@ -15,7 +15,6 @@ from orchestrator.cluster.settings import ClusterSettings
 
 READY_TIMEOUT_S = 120.0
 POLL_S = 0.02
-SETTINGS_NAME = "settings.json"
 LOG_NAME = "orchestrator.log"
 LOG_TAIL_LINES = 15
 
@@ -36,8 +35,10 @@ def up(settings: ClusterSettings, progress: Progress) -> ClusterRecord:
             progress.step(f"already running: {record.server}")
             return record
         down.down(settings.data_dir, progress)
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (settings.data_dir / SETTINGS_NAME).write_text(settings.to_json())
+    earlier = ClusterSettings.load(settings.data_dir)
+    if earlier is not None:
+        settings = settings.following(earlier)
+    settings.save()
     daemon = start_daemon(settings.data_dir)
     return wait_ready(settings.data_dir, daemon, progress)
 

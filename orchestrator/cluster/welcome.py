@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from orchestrator.cluster.images import EXAMPLE_IMAGE, EXAMPLE_REFERENCES
 from orchestrator.cluster.record import ClusterRecord
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.images.busybox import BUSYBOX_IMAGE
+from orchestrator.kubeconfig import CONTEXT
 
 NOT_ISOLATED = """\
 The process runtime runs containers as plain child processes: they see this machine's files,
@@ -35,11 +37,13 @@ def example_command() -> str:
 def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
     """Name the addresses and three commands to try."""
     kubectl = kubectl_command()
-    flag = f" --kubeconfig {settings.kubeconfig}"
+    flag = f" --kubeconfig {shlex.quote(str(settings.kubeconfig))}"
+    if record.context not in ("", CONTEXT):
+        flag += f" --context {record.context}"  # another cluster may become the current one
     lines = [
         "",
         f"The cluster is ready: {record.server}",
-        f"  kubeconfig   {settings.kubeconfig} (context orchestrator)",
+        f"  kubeconfig   {settings.kubeconfig} (context {record.context})",
         f"  store        {', '.join(record.etcd_endpoints)}",
         f"  runtime      {record.runtime}",
         f"  data         {settings.data_dir}",
@@ -47,7 +51,7 @@ def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
         "Try:",
         f"  {kubectl}{flag} get nodes,pods -A -o wide",
         f"  {kubectl}{flag} {example_command()}",
-        f"  orchestrator status --data-dir {settings.data_dir}",
+        f"  orchestrator status --data-dir {shlex.quote(str(settings.data_dir))}",
     ]
     if record.runtime == "process":
         lines += ["", NOT_ISOLATED]

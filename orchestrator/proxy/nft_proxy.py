@@ -30,13 +30,13 @@ def bridged_packets_bypass_netfilter() -> bool:
 class NftProxy:
     """Keeps the node's table equal to the cluster's Services until cancelled, then removes it.
 
-    `memory` is a file that holds the node's ip_forward setting while ours is in force.
+    `directory` is the node's: as long as we run, forwarding is on in its name.
     """
 
-    def __init__(self, client: RestClient, network: NodeNetwork, memory: Path) -> None:
+    def __init__(self, client: RestClient, network: NodeNetwork, directory: Path) -> None:
         self._network = network
         self._watcher = ServiceWatcher(client, self._apply)
-        self._forward = IpForward(memory)
+        self._forward = IpForward(directory)
         self._loaded: Ruleset | None = None
 
     @property

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from orchestrator.proxy.nft_ruleset import Chain, Ruleset, VerdictMap
 from orchestrator.proxy.service_map import Endpoint, ServicePort
 
-TABLE_DEFAULT = "orchestrator-proxy"
+TABLE_PREFIX = "orchestrator-"
 MASQUERADE_MARK = 0x4000
 AFFINITY_CLIENTS_MAX = 65_535
 """Clients remembered for one endpoint."""
@@ -42,7 +42,12 @@ class NodeNetwork:
     masquerade_bridged: bool = False
     """True where packets between pods of one bridge bypass netfilter, and so would answers."""
 
-    table: str = TABLE_DEFAULT
+    table: str = f"{TABLE_PREFIX}proxy"
+
+
+def table_name(directory: str) -> str:
+    """Return the table of the cluster whose data is in `directory`: two never share one."""
+    return TABLE_PREFIX + hashlib.sha256(directory.encode()).hexdigest()[:8]
 
 
 def plan_rules(ports: Sequence[ServicePort], network: NodeNetwork) -> Ruleset:

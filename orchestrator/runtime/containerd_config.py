@@ -70,10 +70,6 @@ class ContainerdLayout:
         return self.directory / "networks"
 
     @property
-    def ip_forward_memory(self) -> Path:
-        return self.directory / "ip_forward.before"
-
-    @property
     def bridge(self) -> str:
         return bridge_name(self.directory)
 

@@ -78,7 +78,7 @@ class ContainerdDaemon:
         binaries = _cni_binaries()
         assert binaries is not None, "missing_requirements has looked"
         layout.config.write_text(layout.toml(binaries))
-        IpForward(layout.ip_forward_memory).enable()
+        IpForward(layout.directory).enable()
         environment = dict(os.environ)
         environment["PATH"] = environment.get("PATH", "") + ":/usr/sbin:/sbin"
         with layout.log.open("ab") as output:
@@ -167,7 +167,7 @@ class ContainerdDaemon:
         """Take away everything but images and logs; containerd must not be running."""
         leftovers.clear(self.layout)
         delete_bridge(self.layout.bridge)
-        IpForward(self.layout.ip_forward_memory).restore()
+        IpForward(self.layout.directory).restore()
 
     async def _remove_sandboxes(self) -> None:
         client = CriClient(str(self.layout.socket))

@@ -7,15 +7,21 @@ rules, so the bridge plugin's `ipMasq` is off.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 BRIDGE_PREFIX = "orc"
 """Bridges of this program are `orc` and eight hex digits; Linux allows 15 characters."""
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+IP_FORWARD_USERS = Path("/run/orchestrator-ip-forward")
+"""Shared by all clusters of the machine."""
 
 _CNI_VERSION = "0.4.0"
 
@@ -54,25 +60,52 @@ def cni_configuration(bridge: str, pod_cidr: str, leases: Path) -> str:
 
 
 class IpForward:
-    """The node-wide switch that pod traffic needs, put back as it was at the end.
+    """The machine-wide switch that pod traffic needs, put back as it was by its last user.
 
-    The value found is kept in `memory`, a file, so that a later process can restore it.
+    `owner` is the directory of a node. Each owner that needs forwarding has a file in `users`,
+    next to the value that the first of them found. Owners whose directory is gone count no more.
     """
 
-    def __init__(self, memory: Path, switch: Path = IP_FORWARD) -> None:
-        self._memory = memory
+    def __init__(
+        self, owner: Path, switch: Path = IP_FORWARD, users: Path = IP_FORWARD_USERS
+    ) -> None:
+        self._owner = owner.absolute()
         self._switch = switch
+        self._users = users
 
     def enable(self) -> None:
-        if not self._memory.exists():
-            self._memory.write_text(self._switch.read_text())
-        self._switch.write_text("1")
+        """Switch forwarding on in the owner's name; safe to repeat."""
+        self._users.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked():
+            before = self._users / "before"
+            if not before.exists():
+                before.write_text(self._switch.read_text())
+            self._file().write_text(str(self._owner))
+            self._switch.write_text("1")
 
     def restore(self) -> None:
-        """Put the remembered value back; without one, do nothing."""
-        if self._memory.exists():
-            self._switch.write_text(self._memory.read_text())
-            self._memory.unlink()
+        """Give up the owner's claim; the last one restores the value found at first."""
+        if not self._file().exists():
+            return
+        with self._locked():
+            self._file().unlink(missing_ok=True)
+            for other in self._users.glob("*.user"):
+                if Path(other.read_text()).is_dir():
+                    return
+                other.unlink()
+            self._switch.write_text((self._users / "before").read_text())
+            (self._users / "before").unlink()
+        shutil.rmtree(self._users, ignore_errors=True)
+
+    def _file(self) -> Path:
+        digest = hashlib.sha256(str(self._owner).encode()).hexdigest()[:16]
+        return self._users / f"{digest}.user"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self._users / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def delete_bridge(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_a_kubeconfig_is_merged_and_taken_out_again(tmp_path: Path) -> None:
     assert [row["name"] for row in merged["contexts"]] == ["work", "orchestrator"]
     assert merged["current-context"] == "orchestrator"
     assert mode(path) == 0o600
-    assert kubeconfig.remove(path)
+    assert kubeconfig.remove(path, b"ca")
     left = yaml.safe_load(path.read_text())
     assert left["contexts"] == theirs["contexts"]
     assert left["current-context"] == ""
@@ -80,9 +81,32 @@ def test_a_kubeconfig_is_merged_and_taken_out_again(tmp_path: Path) -> None:
 def test_a_kubeconfig_of_ours_alone_is_deleted(tmp_path: Path) -> None:
     path = tmp_path / "made" / "config"
     write(path)
-    assert kubeconfig.remove(path)
+    assert kubeconfig.remove(path, b"ca")
     assert not path.exists()
-    assert not kubeconfig.remove(path)
+    assert not kubeconfig.remove(path, b"ca")
+
+
+def test_two_clusters_share_a_kubeconfig(tmp_path: Path) -> None:
+    """A cluster that answers keeps its context; `down` of one takes out nothing of the other."""
+    path = tmp_path / "config"
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        url = f"https://127.0.0.1:{first.getsockname()[1]}"
+        assert kubeconfig.write(path, url, b"first", b"c", b"k") == "orchestrator"
+        assert kubeconfig.write(path, url, b"first", b"c", b"k") == "orchestrator"
+        second = kubeconfig.write(path, "https://127.0.0.1:1", b"second", b"c", b"k")
+        assert second == "orchestrator-2"
+        assert kubeconfig.remove(path, b"first")
+    left = yaml.safe_load(path.read_text())
+    assert [row["name"] for row in left["contexts"]] == ["orchestrator-2"]
+    assert left["current-context"] == "orchestrator-2"
+    assert not kubeconfig.remove(path, b"first")
+
+
+def test_the_context_of_a_cluster_that_is_gone_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    kubeconfig.write(path, "https://127.0.0.1:1", b"gone", b"c", b"k")
+    assert kubeconfig.write(path, "https://127.0.0.1:1", b"new", b"c", b"k") == "orchestrator"
+    assert len(yaml.safe_load(path.read_text())["clusters"]) == 1
 
 
 def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
