@@ -51,6 +51,9 @@ async def test_the_first_error_is_fatal_and_ends_all_writing() -> None:
         def truncate_prefix(self, index: int) -> None:
             raise AssertionError
 
+        def reset(self, index: int, term: int, hard_state: HardState | None) -> None:
+            raise AssertionError
+
     failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     writer = LogWriter(FailingLog(), asyncio.get_running_loop(), failed.set_result)
     called: list[int] = []
