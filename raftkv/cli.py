@@ -40,6 +40,10 @@ class ExitCode(IntEnum):
     """The disk failed or is full while the member ran."""
     ADDRESS = 5
     """A URL to listen on cannot be had."""
+    REMOVED = 6
+    """The member was removed from its cluster; it is not to be started again."""
+    JOIN = 7
+    """The cluster that the flags name cannot be joined."""
 
 
 EXIT_MEANINGS = {
@@ -49,6 +53,8 @@ EXIT_MEANINGS = {
     ExitCode.DATA_DIRECTORY: "the data directory is locked, foreign or damaged",
     ExitCode.STORAGE: "the disk failed or is full",
     ExitCode.ADDRESS: "a URL to listen on cannot be had",
+    ExitCode.REMOVED: "the member was removed from its cluster",
+    ExitCode.JOIN: "the cluster cannot be joined",
 }
 
 
@@ -83,6 +89,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 async def _serve(config: Config) -> int:
     from raftkv.rpc.front import Front
     from raftkv.server.bootstrap import open_member
+    from raftkv.server.join import JoinError
     from raftkv.storage.errors import StorageError
 
     loop = asyncio.get_running_loop()
@@ -99,7 +106,10 @@ async def _serve(config: Config) -> int:
     gc.set_threshold(GC_THRESHOLD)
     gc.freeze()
     try:
-        opened = open_member(config, end)
+        opened = await open_member(config, end)
+    except JoinError as error:
+        log.error("cannot join the cluster", extra={"reason": str(error)})
+        return ExitCode.JOIN
     except StorageError as error:
         log.error("cannot open the data directory", extra={"reason": str(error)})
         return ExitCode.DATA_DIRECTORY
@@ -127,11 +137,15 @@ def _log_ready() -> None:
 def _end(error: Exception | None) -> int:
     """Log why the member ended and return the exit code."""
     from raftkv.errors import StoreIOError
+    from raftkv.server.member_parts import MemberRemoved
     from raftkv.storage.errors import StorageError
 
     if error is None:
         log.info("stopped")
         return ExitCode.STOPPED
+    if isinstance(error, MemberRemoved):
+        log.warning("stopped: this member was removed from its cluster")
+        return ExitCode.REMOVED
     storage = isinstance(error, StorageError | StoreIOError)
     log.critical("stopped by a fatal error", exc_info=error, extra={"reason": str(error)})
     return ExitCode.STORAGE if storage else ExitCode.FAILED

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 
 from raftkv.flags import FlagError, Value, parse_duration_s
 
-__all__ = ["ClusterConfig", "CompactionMode", "Config", "Endpoint", "build_config"]
+__all__ = [
+    "ClusterConfig",
+    "CompactionMode",
+    "Config",
+    "Endpoint",
+    "ReconfigurationRules",
+    "build_config",
+]
 
 REQUEST_OVERHEAD_BYTES = 512 * 1024
 """What a gRPC message may exceed `max_request_bytes` by, as in etcd."""
@@ -49,6 +56,15 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ReconfigurationRules:
+    """What is allowed when the membership changes."""
+
+    strict: bool = True
+    """Refuse changes that could cost the quorum with the members that run now."""
+    learners_max: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What one member needs to know. Durations in seconds, sizes in bytes."""
 
@@ -63,6 +79,11 @@ class Config:
     election_ticks: int = 10
     """Heartbeat intervals in one election timeout."""
     snapshot_count: int = 10000
+    snapshot_catchup_entries: int = 5000
+    snapshot_bytes_per_s: int = 32 << 20
+    reconfiguration: ReconfigurationRules = ReconfigurationRules()
+    corrupt_check_s: float = 0.0
+    """Time between two comparisons of the members' states; 0: never."""
     quota_bytes: int = 0
     txn_ops_max: int = 128
     request_bytes_max: int = 1536 * 1024
@@ -117,6 +138,13 @@ class _Builder:
             heartbeat_interval_s=heartbeat_ms / 1000,
             election_ticks=ticks,
             snapshot_count=self.number("snapshot-count", 1),
+            snapshot_catchup_entries=self.number("snapshot-catchup-entries", 1),
+            snapshot_bytes_per_s=self.number("snapshot-send-rate", 1024),
+            reconfiguration=ReconfigurationRules(
+                cast(bool, self.values["strict-reconfig-check"]),
+                self.number("max-learners", 0),
+            ),
+            corrupt_check_s=max(0.0, cast(float, self.values["corrupt-check-time"])),
             quota_bytes=max(0, self.number("quota-backend-bytes", -(1 << 62))),
             txn_ops_max=self.number("max-txn-ops", 1),
             request_bytes_max=self.number("max-request-bytes", 1, 512 << 20),

@@ -41,6 +41,7 @@ cdef class WatcherIndex:
 
     cdef WatcherGroup group_for(self, bytes key, bytes range_end)
     cdef int discard(self, WatcherGroup group) except -1
+    cdef list groups(self)
     cdef int mark(self, bytes key, Py_ssize_t position, list touched) except -1
 
 

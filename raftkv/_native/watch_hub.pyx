@@ -142,6 +142,14 @@ cdef class WatcherIndex:
             del self.prefixes[len(group.key)]
         return 0
 
+    cdef list groups(self):
+        """Return every group."""
+        cdef list found = list(self.single.values())
+        for table in self.prefixes.values():
+            found.extend((<dict> table).values())
+        found.extend(self.ranges)
+        return found
+
     cdef int mark(self, bytes key, Py_ssize_t position, list touched) except -1:
         """Note the event at `position` in every group that contains `key`."""
         cdef WatcherGroup group
@@ -370,6 +378,23 @@ cdef class WatchHub:
             self.fan_out(events, self.revision + 1, last)
             self.revision = last
         self.revision = target
+
+    def replay(self):
+        """Take note that the store was replaced by a later state.
+
+        Synced watchers read what they lack from its history, or hear that it is compacted.
+        """
+        cdef Watcher watcher
+        cdef WatcherGroup group
+        cdef list synced = []
+        for found in self.index.groups():
+            group = <WatcherGroup> found
+            synced.extend(group.watchers)
+        for one in synced:
+            watcher = <Watcher> one
+            self.make_unsynced(watcher, max(self.revision + 1, watcher.next_revision))
+            self.queue(watcher)
+        self.revision = self.store.revision
 
     cdef int fan_out(self, list events, long long first, long long last) except -1:
         cdef EventBlock block = EventBlock(self.store, events)

@@ -219,6 +219,15 @@ class WatchHub:
                 else:
                     self._send(watcher, wanted)
 
+    def replay(self) -> None:
+        """Take note that the store was replaced by a later state: go on from its history."""
+        for watcher in self.watchers:
+            if watcher.synced:
+                watcher.synced = False
+                watcher.next_revision = max(self.revision + 1, watcher.next_revision)
+        self.revision = self.store.revision
+        self.on_work()
+
     def _send(self, watcher: Watcher, events: list[Event]) -> None:
         """Send events in one response, or in fragments where allowed and needed."""
         watcher.idle = False

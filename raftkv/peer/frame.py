@@ -56,6 +56,12 @@ class FrameType(IntEnum):
     """u64 number, payload."""
     FAILED = 7
     """u64 number, utf-8 reason."""
+    REMOVED = 8
+    """Empty: the caller was removed from the cluster; instead of the answering HELLO."""
+    DISCOVER = 9
+    """Empty: who are you all? Asked by one who is to join, as its only frame."""
+    DISCOVERED = 10
+    """utf-8 JSON: the cluster's id and members."""
 
 
 _FRAME_TYPES = {int(type_): type_ for type_ in FrameType}

@@ -35,6 +35,8 @@ class IncomingConnections:
         member_id: int,
         *,
         is_peer: Callable[[int], bool],
+        was_removed: Callable[[int], bool],
+        describe: Callable[[], bytes],
         on_messages: Callable[[list[Message]], None],
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
@@ -42,6 +44,8 @@ class IncomingConnections:
         self._cluster_id = cluster_id
         self._member_id = member_id
         self._is_peer = is_peer
+        self._was_removed = was_removed
+        self._describe = describe
         self._on_messages = on_messages
         self._on_forward = on_forward
         self._on_request = on_request
@@ -62,6 +66,12 @@ class IncomingConnections:
             for connection in self._connections
             if connection.peer_id == peer_id
         )
+
+    def drop(self, peer_id: int) -> None:
+        """End the connections of one peer: it has to introduce itself again."""
+        for connection in list(self._connections):
+            if connection.peer_id == peer_id:
+                connection.abort()
 
     async def close(self) -> None:
         """End all connections and the requests that are being served on them."""
@@ -114,10 +124,18 @@ class IncomingConnections:
 
     def _shake(self, connection: PeerConnection, type_: FrameType, body: bytes) -> None:
         """Answer the first frame: HELLO for HELLO, or REFUSED with the reason."""
+        if type_ is FrameType.DISCOVER:
+            connection.write(encode_frame(FrameType.DISCOVERED, self._describe()))
+            connection.close()
+            return
         try:
             if type_ is not FrameType.HELLO:
                 raise HandshakeError(f"{type_.name} instead of a handshake")
             sender = check_hello(body, self._cluster_id, self._member_id)
+            if self._was_removed(sender):
+                connection.write(encode_frame(FrameType.REMOVED))
+                connection.close()
+                return
             if not self._is_peer(sender):
                 raise HandshakeError(f"member {sender:x} is not of this cluster")
         except HandshakeError as error:

@@ -42,6 +42,7 @@ class OutgoingConnection:
         outgoing_bytes_max: int,
         client_ssl: ssl.SSLContext | None,
         on_lost: Callable[[int], None],
+        on_removed: Callable[[], None],
     ) -> None:
         self._cluster_id = cluster_id
         self._member_id = member_id
@@ -50,6 +51,7 @@ class OutgoingConnection:
         self._outgoing_bytes_max = outgoing_bytes_max
         self._ssl = client_ssl
         self._on_lost = on_lost
+        self._on_removed = on_removed
         self._connection: PeerConnection | None = None
         self._ready: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -169,7 +171,10 @@ class OutgoingConnection:
         assert self._ready is not None
         if self._ready.done():
             return
-        if type_ is FrameType.REFUSED:
+        if type_ is FrameType.REMOVED:
+            self._ready.set_exception(HandshakeError("this member was removed from the cluster"))
+            self._on_removed()
+        elif type_ is FrameType.REFUSED:
             text = body.decode(errors="replace")
             self._ready.set_exception(HandshakeError(f"refused: {text}"))
         elif type_ is not FrameType.HELLO:

@@ -27,7 +27,8 @@ class PeerTransport:
     Callbacks: `on_messages` gets the messages of one frame; `on_forward` and `on_request` get the
     sender's id first; what `on_request` raises reaches the requester as RequestRefused with its
     text. `on_unreachable` is called, never from inside `send`, when a connection was lost or
-    messages were dropped.
+    messages were dropped. `on_removed` is called when a peer says that this member was removed, as
+    `was_removed` makes us say; `describe` tells who asks before joining what the cluster is.
     """
 
     def __init__(
@@ -41,6 +42,9 @@ class PeerTransport:
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         on_unreachable: Callable[[int], None],
+        on_removed: Callable[[], None] = lambda: None,
+        was_removed: Callable[[int], bool] = lambda _peer_id: False,
+        describe: Callable[[], bytes] = lambda: b"",
         server_ssl: ssl.SSLContext | None = None,
         client_ssl: ssl.SSLContext | None = None,
         outgoing_bytes_max: int = OUTGOING_BYTES_MAX,
@@ -53,12 +57,15 @@ class PeerTransport:
         self._client_ssl = client_ssl
         self._outgoing_bytes_max = outgoing_bytes_max
         self._on_unreachable = on_unreachable
+        self._on_removed = on_removed
         self._unreachable: set[int] = set()
         self._outgoing: dict[int, OutgoingConnection] = {}
         self._incoming = IncomingConnections(
             cluster_id,
             member_id,
             is_peer=self._outgoing.__contains__,
+            was_removed=was_removed,
+            describe=describe,
             on_messages=on_messages,
             on_forward=on_forward,
             on_request=on_request,
@@ -103,6 +110,7 @@ class PeerTransport:
             outgoing_bytes_max=self._outgoing_bytes_max,
             client_ssl=self._client_ssl,
             on_lost=self._lost,
+            on_removed=self._on_removed,
         )
         self._outgoing[peer_id] = connection
         if self._started:
@@ -111,6 +119,7 @@ class PeerTransport:
     async def remove_peer(self, peer_id: int) -> None:
         """Dial a member no more, and do not let it in again."""
         connection = self._outgoing.pop(peer_id, None)
+        self._incoming.drop(peer_id)
         if connection is not None:
             await connection.close()
 

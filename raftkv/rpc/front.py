@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from raftkv._native.http2 import Limits, MethodTable, Server
 from raftkv.config import REQUEST_OVERHEAD_BYTES, Endpoint
+from raftkv.errors import ErrorCode, StoreError
 from raftkv.rpc.cluster import ClusterService
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
@@ -25,6 +26,10 @@ CONNECTIONS_WAITING_MAX = 1024
 """Connections that may wait to be accepted."""
 
 
+LEARNER_SERVES = frozenset({"/etcdserverpb.Maintenance/Status"})
+"""Beside serializable ranges."""
+
+
 class Front:
     """Serves clients of one member."""
 
@@ -32,7 +37,7 @@ class Front:
         member = opened.member
         self._member = member
         methods = MethodTable()
-        self._registry = ServiceRegistry(methods)
+        self._registry = ServiceRegistry(methods, refuse=self._refuse)
         self._routes = HttpRoutes()
         self._watch = WatchService(member)
         kv = KvService(member)
@@ -59,6 +64,12 @@ class Front:
         member.on_turn_end = self._server.flush
         self._listeners: list[asyncio.Server] = []
         self._leader_check: asyncio.TimerHandle | None = None
+
+    def _refuse(self, path: str) -> Exception | None:
+        """A learner tells only how it is; everything else is asked of a voter."""
+        if self._member.is_learner and path not in LEARNER_SERVES:
+            return StoreError(ErrorCode.NOT_SUPPORTED_FOR_LEARNER)
+        return None
 
     async def start(self) -> None:
         """Listen on every client and metrics URL. Raises OSError where one cannot be had."""

@@ -29,10 +29,10 @@ class HealthService:
         self.failures = 0
         self._live: Mapping[str, Check] = {"serializable_read": self._serializable_read}
         self._ready: Mapping[str, Check] = {
-            "data_corruption": _fine,
+            "data_corruption": self._data_corruption,
             "serializable_read": self._serializable_read,
             "linearizable_read": self._linearizable_read,
-            "non_learner": _fine,
+            "non_learner": self._non_learner,
         }
 
     def register(self, methods: MethodTable, routes: HttpRoutes) -> None:
@@ -48,8 +48,13 @@ class HealthService:
         self, _method: str, _path: str, query: Query, _headers: Headers, _body: bytes
     ) -> Answer:
         """Say whether this member serves; `?serializable=true` asks for local reads only."""
+        excluded = query.get("exclude", [])
+        alarms = [text.split("alarm:")[1].strip() for text in self._member.cluster.alarms.texts()]
+        raised = [name for name in alarms if name not in excluded]
         serializable = query.get("serializable", ["false"])[-1] == "true"
-        if serializable:
+        if raised:
+            reason = f"ALARM {raised[0]}"
+        elif serializable:
             reason = await self._serializable_read()
         elif not self._member.node.leader_id:
             reason = "RAFT NO LEADER"
@@ -69,16 +74,18 @@ class HealthService:
             return ""
         return f"RANGE ERROR:{ERRORS[ErrorCode(result)][1]}"
 
+    async def _data_corruption(self) -> str:
+        return "alarm CORRUPT" if self._member.cluster.alarms.is_corrupt else ""
+
+    async def _non_learner(self) -> str:
+        return "this member is a learner" if self._member.is_learner else ""
+
     async def _linearizable_read(self) -> str:
         try:
             await self._member.read_barrier()
         except StoreError as error:
             return f"RANGE ERROR:{error.text}"
         return await self._serializable_read()
-
-
-async def _fine() -> str:
-    return ""
 
 
 def _prober(checks: Mapping[str, Check]) -> Callable[..., Awaitable[Answer]]:

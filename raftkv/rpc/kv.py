@@ -56,7 +56,7 @@ class KvService:
         """Propose a transaction, or serve it as a read where it only reads."""
         self.txn_count += 1
         store = self._store
-        code = store.check_txn(message)
+        code = self._refusal() or store.check_txn(message)
         if code or not store.txn_is_read_only(message):
             self._write(CommandKind.TXN, code, stream, message)
         elif store.txn_is_serializable(message):
@@ -66,6 +66,9 @@ class KvService:
 
     def compact(self, stream: Stream, message: bytes) -> None:
         """Propose a compaction: answered when it is applied, or when it is done if `physical`."""
+        if code := self._refusal():
+            stream.fail(*ERRORS[code])
+            return
         try:
             request = pb.CompactionRequest.FromString(message)
         except DecodeError:
@@ -80,18 +83,30 @@ class KvService:
         """Serve a range at once if it is serializable, else once this member is level."""
         self.range_count += 1
         code = self._store.check_range(message)
+        refusal = self._refusal()
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
+        elif refusal is ErrorCode.CORRUPT:
+            stream.fail(*ERRORS[refusal])
         elif SERIALIZABLE_SET in message and pb.RangeRequest.FromString(message).serializable:
             self._serve_range(stream, message)
+        elif refusal:
+            stream.fail(*ERRORS[refusal])
         else:
             self._member.read(self._serve_range, stream, message)
+
+    def _refusal(self) -> ErrorCode | None:
+        """Say why this member serves no keys now, if so."""
+        if self._member.is_learner:
+            return ErrorCode.NOT_SUPPORTED_FOR_LEARNER
+        return ErrorCode.CORRUPT if self._member.cluster.alarms.is_corrupt else None
 
     def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
         if len(message) > self._bytes_max:
             code = ErrorCode.REQUEST_TOO_LARGE
-        elif not code and self._member.housekeeping.is_out_of_space and kind in GROWING:
+        elif not code and kind in GROWING and self._member.is_out_of_space:
             code = ErrorCode.NO_SPACE
+        code = self._refusal() or code
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
         else:

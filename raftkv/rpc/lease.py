@@ -3,7 +3,7 @@
 import secrets
 
 from raftkv._native.http2 import MethodTable, Stream
-from raftkv.errors import ErrorCode, StoreError
+from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.lease.lessor import TTL_MAX_S
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.registry import Call, ServiceRegistry
@@ -32,7 +32,9 @@ class LeaseService:
         """Grant a lease; the id is chosen and the TTL raised to the minimum before replication."""
         if request.TTL > TTL_MAX_S:
             raise StoreError(ErrorCode.LEASE_TTL_TOO_LARGE)
-        if self._member.housekeeping.is_out_of_space:
+        if self._member.cluster.alarms.is_corrupt:
+            raise StoreError(ErrorCode.CORRUPT)
+        if self._member.is_out_of_space:
             raise StoreError(ErrorCode.NO_SPACE)
         command = pb.LeaseGrantRequest(
             ID=request.ID or secrets.randbelow((1 << 63) - 1) + 1,
@@ -45,6 +47,11 @@ class LeaseService:
 
     def revoke(self, stream: Stream, message: bytes) -> None:
         """Revoke a lease and delete its keys in one revision."""
+        if self._member.is_learner or self._member.cluster.alarms.is_corrupt:
+            learner = self._member.is_learner
+            code = ErrorCode.NOT_SUPPORTED_FOR_LEARNER if learner else ErrorCode.CORRUPT
+            stream.fail(*ERRORS[code])
+            return
         self._member.propose(CommandKind.LEASE_REVOKE, message, stream)
 
     async def keep_alive(

@@ -1,11 +1,11 @@
 """etcdserverpb.Maintenance: the state of this member, for people and for clients that check it."""
 
 from raftkv._native.http2 import MethodTable, Stream
-from raftkv.errors import ErrorCode, GrpcStatus, StoreError
+from raftkv.errors import ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.raft.errors import RaftError
-from raftkv.rpc.grpc_status import RpcError
 from raftkv.rpc.registry import ServiceRegistry, unimplemented
+from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 from raftkv.version import ETCD_VERSION
 
@@ -44,17 +44,32 @@ class MaintenanceService:
             raftIndex=node.commit_index,
             raftTerm=node.term,
             raftAppliedIndex=node.applied_index,
-            errors=[] if node.leader_id else ["etcdserver: no leader"],
+            errors=[
+                *([] if node.leader_id else ["etcdserver: no leader"]),
+                *member.cluster.alarms.texts(),
+            ],
+            isLearner=member.is_learner,
             storageVersion=ETCD_VERSION,
         )
 
     async def alarm(self, request: pb.AlarmRequest, _stream: Stream) -> pb.AlarmResponse:
-        """List the alarms: there are none yet, and none can be raised."""
-        if request.action == pb.AlarmRequest.ACTIVATE and request.alarm != pb.NONE:
-            raise RpcError(
-                GrpcStatus.UNIMPLEMENTED, "etcdserver: Alarm ACTIVATE is not supported yet"
-            )
-        return pb.AlarmResponse(header=self._member.header())
+        """List alarms, or arm or disarm one through the log.
+
+        To disarm what is not armed is no error, and the answer lists nothing.
+        """
+        member = self._member
+        alarms = member.cluster.alarms
+        if request.action == pb.AlarmRequest.GET:
+            await member.read_barrier()
+            found = alarms.armed(request.memberID, request.alarm)
+            return pb.AlarmResponse(header=member.header(), alarms=found)
+        was_armed = alarms.armed(request.memberID, request.alarm)
+        if request.alarm == pb.NONE:
+            return pb.AlarmResponse(header=member.header())
+        await member.propose_and_wait(CommandKind.ALARM, request.SerializeToString())
+        armed = request.action == pb.AlarmRequest.ACTIVATE
+        changed = [pb.AlarmMember(memberID=request.memberID, alarm=request.alarm)]
+        return pb.AlarmResponse(header=member.header(), alarms=changed if armed else was_armed)
 
     async def defragment(
         self, _request: pb.DefragmentRequest, _stream: Stream

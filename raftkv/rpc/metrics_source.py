@@ -38,7 +38,7 @@ class MemberMetrics:
         return {
             "etcd_server_has_leader": (bool(node.leader_id), "Whether a leader exists. 1 is yes."),
             "etcd_server_is_leader": (member.is_leader, "Whether this member is the leader."),
-            "etcd_server_is_learner": (0, "Whether this member is a learner."),
+            "etcd_server_is_learner": (member.is_learner, "Whether this member is a learner."),
             "etcd_server_proposals_pending": (
                 member.proposals.pending_count,
                 "Commands that wait for consensus.",

@@ -66,7 +66,14 @@ class Call(Generic[Request, Response]):
 class ServiceRegistry:
     """Registers coroutine handlers and owns the tasks that run them."""
 
-    def __init__(self, methods: MethodTable, calls_max: int = CALLS_MAX) -> None:
+    def __init__(
+        self,
+        methods: MethodTable,
+        calls_max: int = CALLS_MAX,
+        refuse: Callable[[str], Exception | None] = lambda _path: None,
+    ) -> None:
+        """`refuse(path)` returns what forbids a call now, if anything does."""
+        self._refuse = refuse
         self._methods = methods
         self._calls_max = calls_max
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +90,9 @@ class ServiceRegistry:
         """
 
         async def answer(stream: Stream, message: bytes) -> None:
+            refusal = self._refuse(path)
+            if refusal is not None:
+                raise refusal
             response = await handler(request_type.FromString(message), stream)
             stream.reply(response.SerializeToString())
 
@@ -102,6 +112,9 @@ class ServiceRegistry:
         """Answer `path` with a coroutine that lives as long as the call; OK when it returns."""
 
         async def serve(call: Call[Request, Response]) -> None:
+            refusal = self._refuse(path)
+            if refusal is not None:
+                raise refusal
             await handler(call)
             call.stream.finish()
 

@@ -30,6 +30,8 @@ class WatchService:
         methods.streaming(b"/etcdserverpb.Watch/Watch", self._open)
 
     def _open(self, stream: Stream) -> "WatchCall":
+        if self._member.is_learner:
+            stream.finish(*ERRORS[ErrorCode.NOT_SUPPORTED_FOR_LEARNER])
         call = WatchCall(stream, self._member.hub.open(stream), self._require_leader)
         if REQUIRE_LEADER in stream.metadata:
             self._require_leader.add(call)

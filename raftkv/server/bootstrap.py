@@ -16,10 +16,13 @@ from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import RaftError
+from raftkv.raft.log import must_reset
 from raftkv.raft.node import RaftNode
+from raftkv.server.join import decode_records, describe, discover, encode_records
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
-from raftkv.server.membership import Membership
+from raftkv.server.membership import Membership, stored_configuration
+from raftkv.server.peer_links import address_of
 from raftkv.storage.data_dir import DataDirectory
 from raftkv.storage.errors import DataDirectoryError
 from raftkv.storage.log_writer import LogWriter
@@ -33,6 +36,9 @@ HAND_OVER_S = 1.0
 
 CLUSTER_ID, MEMBER_ID = "cluster_id", "member_id"
 """Names in the log's metadata, each 8 bytes big-endian."""
+
+MEMBERS, JOINED = "members", "joined"
+"""The members when this one was made (JSON), and whether it joined a running cluster (0 or 1)."""
 
 
 @dataclass(slots=True)
@@ -73,24 +79,24 @@ class OpenMember:
         self.directory.close()
 
 
-def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> OpenMember:
+async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> OpenMember:
     """Open or create a member. Must run on its event loop.
 
-    Raises StorageError when the directory cannot be used, ValueError for a configuration that does
-    not fit it.
+    Raises StorageError when the directory cannot be used, JoinError when the cluster cannot be
+    joined.
     """
-    membership = Membership(config.cluster)
-    member_id = membership.id_of_name[config.name]
     directory = DataDirectory.open(config.data_dir)
     try:
         log_store = LogStore(str(directory.log_path))
-        _check_identity(config, log_store, membership.cluster_id, member_id)
+        membership, member_id = await _identity(config, log_store)
         store = MvccStore(
             str(directory.state_path),
             cluster_id=membership.cluster_id,
             member_id=member_id,
             txn_ops_max=config.txn_ops_max,
         )
+        if must_reset(log_store, store.applied_index, store.applied_term):
+            log_store.reset(store.applied_index, store.applied_term)
     except BaseException:
         directory.close()
         raise
@@ -109,27 +115,45 @@ def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> OpenMe
     return OpenMember(member, directory, log_store, writer)
 
 
-def _check_identity(config: Config, log_store: LogStore, cluster_id: int, member_id: int) -> None:
-    """Write who we are into a new log; refuse a log of somebody else."""
-    wanted = {
-        CLUSTER_ID: cluster_id.to_bytes(8, "big"),
-        MEMBER_ID: member_id.to_bytes(8, "big"),
-    }
-    found = {name: log_store.get_metadata(name) for name in wanted}
-    if found == wanted:
-        return
-    if any(value is not None for value in found.values()):
-        raise DataDirectoryError(
-            f"{config.data_dir} belongs to member {_hex(found[MEMBER_ID])} of cluster"
-            f" {_hex(found[CLUSTER_ID])}, but the flags describe member {member_id:x} of cluster"
-            f" {cluster_id:x}; give the flags that it was made with, or another directory"
-        )
+async def _identity(config: Config, log_store: LogStore) -> tuple[Membership, int]:
+    """Return who we are among whom: as written down, as the flags say, or as the cluster says.
+
+    Raises DataDirectoryError for a log of somebody else, JoinError.
+    """
+    cluster, member = log_store.get_metadata(CLUSTER_ID), log_store.get_metadata(MEMBER_ID)
+    founding = Membership(config.cluster)
+    if cluster is not None and member is not None:
+        cluster_id, member_id = int.from_bytes(cluster, "big"), int.from_bytes(member, "big")
+        written = log_store.get_metadata(MEMBERS)
+        if written is not None and config.cluster.existing:
+            return Membership.of(cluster_id, decode_records(written)), member_id
+        if (cluster_id, member_id) != (founding.cluster_id, founding.id_of_name[config.name]):
+            raise DataDirectoryError(
+                f"{config.data_dir} belongs to member {_hex(member)} of cluster {_hex(cluster)},"
+                " but the flags describe member"
+                f" {founding.id_of_name[config.name]:x} of cluster {founding.cluster_id:x}; give"
+                " the flags that it was made with, or another directory"
+            )
+        return founding, member_id
+    membership, member_id = founding, founding.id_of_name[config.name]
     if config.cluster.existing:
-        raise DataDirectoryError(
-            f"{config.data_dir} is empty and --initial-cluster-state=existing: joining a running"
-            " cluster is not supported yet"
-        )
-    log_store.put_metadata(wanted)
+        membership, member_id = await discover(config)
+    log_store.put_metadata(
+        {
+            CLUSTER_ID: membership.cluster_id.to_bytes(8, "big"),
+            MEMBER_ID: member_id.to_bytes(8, "big"),
+            MEMBERS: encode_records(membership.list()),
+            JOINED: b"1" if config.cluster.existing else b"0",
+        }
+    )
+    return membership, member_id
+
+
+def _first_configuration(log_store: LogStore, membership: Membership) -> Configuration:
+    """Return the membership before the first entry: none yet for one who joined."""
+    if log_store.get_metadata(JOINED) == b"1":
+        return Configuration()
+    return Configuration(membership.ids)
 
 
 def _hex(value: bytes | None) -> str:
@@ -145,13 +169,16 @@ def _assemble(
     writer: LogWriter,
     on_fatal: Callable[[Exception], None],
 ) -> Member:
+    rows = store.member_records()
+    configuration = stored_configuration(rows) or _first_configuration(log_store, membership)
+    membership.load(rows)
     node = RaftNode(
         RaftConfig(
             id=member_id,
             election_timeout_ticks=config.election_ticks,
             pre_vote=config.pre_vote,
         ),
-        Configuration(membership.ids),
+        configuration,
         log_store,
         log_store.hard_state(),
         store.applied_index,
@@ -162,7 +189,7 @@ def _assemble(
         membership.cluster_id,
         (config.listen_peer.host, config.listen_peer.port),
         {
-            record.id: _address(record.peer_urls[0])
+            record.id: address_of(record.peer_urls[0])
             for record in membership.list()
             if record.id != member_id
         },
@@ -170,8 +197,11 @@ def _assemble(
         on_forward=lambda sender, data: member.take_forwarded(sender, data),
         on_request=lambda sender, kind, payload: member.answer_peer(sender, kind, payload),
         on_unreachable=lambda peer_id: member.report_unreachable(peer_id),
+        on_removed=lambda: member.learn_of_removal(),
+        was_removed=membership.was_removed,
+        describe=lambda: describe(membership),
     )
-    trimmer = LogTrimmer(log_store.first_index, config.snapshot_count)
+    trimmer = LogTrimmer(log_store.first_index, config.snapshot_catchup_entries)
     parts = MemberParts(
         node,
         store,
@@ -184,8 +214,3 @@ def _assemble(
     )
     member = Member(config, membership, parts)
     return member
-
-
-def _address(url: str) -> tuple[str, int]:
-    host, _, port = url.split("://", 1)[1].rstrip("/").rpartition(":")
-    return host.strip("[]"), int(port)

@@ -21,6 +21,8 @@ class CommandKind(IntEnum):
     LEASE_REVOKE = 6
     MEMBER_RECORD = 64
     """Published name and client URLs of a member; opaque to the store."""
+    ALARM = 65
+    """An AlarmRequest; opaque to the store."""
 
 
 _CODE_OF_TEXT = {text: code for code, (_, text) in ERRORS.items()}

@@ -2,8 +2,7 @@
 
 u8 what, little-endian fields, then a payload:
 `PROPOSE u64 term, batch` asks the leader of that very term to propose a batch;
-`REFUSED u64 batch id, u8 error code` tells its sender that this certainly did not happen;
-`TRIM u64 index` tells followers up to where every member of the cluster holds the log.
+`REFUSED u64 batch id, u8 error code` tells its sender that this certainly did not happen.
 """
 
 import struct
@@ -11,9 +10,9 @@ from dataclasses import dataclass
 
 from raftkv.errors import ErrorCode
 
-__all__ = ["Propose", "Refused", "Trim", "decode", "encode"]
+__all__ = ["Propose", "Refused", "decode", "encode"]
 
-_PROPOSE, _REFUSED, _TRIM = 1, 2, 3
+_PROPOSE, _REFUSED = 1, 2
 _NUMBER = struct.Struct("<BQ")
 _REFUSAL = struct.Struct("<BQB")
 
@@ -34,25 +33,16 @@ class Refused:
     code: ErrorCode
 
 
-@dataclass(frozen=True, slots=True)
-class Trim:
-    """Every member of the cluster holds the log up to `index`."""
-
-    index: int
-
-
-def encode(message: Propose | Refused | Trim) -> bytes:
+def encode(message: Propose | Refused) -> bytes:
     """Return the bytes of a message."""
     match message:
         case Propose(term, batch):
             return _NUMBER.pack(_PROPOSE, term) + batch
         case Refused(batch_id, code):
             return _REFUSAL.pack(_REFUSED, batch_id, code)
-        case Trim(index):
-            return _NUMBER.pack(_TRIM, index)
 
 
-def decode(data: bytes) -> Propose | Refused | Trim:
+def decode(data: bytes) -> Propose | Refused:
     """Read a message. Raises ValueError for anything that `encode` does not make."""
     if len(data) < _NUMBER.size:
         raise ValueError("a forwarded message ends early")
@@ -61,6 +51,4 @@ def decode(data: bytes) -> Propose | Refused | Trim:
         return Propose(number, data[_NUMBER.size :])
     if what == _REFUSED and len(data) == _REFUSAL.size:
         return Refused(number, ErrorCode(data[-1]))
-    if what == _TRIM and len(data) == _NUMBER.size:
-        return Trim(number)
     raise ValueError(f"unknown or malformed forwarded message {what}")

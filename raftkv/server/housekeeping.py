@@ -1,11 +1,11 @@
 """Keep log, state and history of one member bounded: trim, flush, compact, watch the quota."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from raftkv._native.waiter import Waiter
 from raftkv.config import Config
-from raftkv.raft.node import NodeStatus
+from raftkv.raft.messages import HardState
 from raftkv.server.auto_compaction import AutoCompaction
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.store import Store
@@ -20,6 +20,9 @@ class TrimmableLog(Protocol):
     """Where entries are dropped from: the log writer, between two appends."""
 
     def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None: ...
+    def reset(
+        self, index: int, term: int, hard_state: HardState | None, callback: Callable[[], None]
+    ) -> None: ...
 
 
 class Housekeeping:
@@ -41,17 +44,13 @@ class Housekeeping:
         self._physical: list[tuple[int, Waiter, bytes]] = []
         """Compactions that are applied and wait for the disk: revision, waiter, answer."""
 
-    def applied(self, index: int) -> None:
-        """Take note of how far this member applied."""
-        self._trimmer.applied(index)
+    def applied(self, index: int, size_bytes: int) -> None:
+        """Take note of how far this member applied, and of how many bytes that was."""
+        self._trimmer.applied(index, size_bytes)
 
-    def allow_trim(self, index: int) -> None:
-        """Take note that every member holds the log up to `index`."""
-        self._trimmer.allow(index)
-
-    def tell_followers(self, status: NodeStatus) -> Iterable[tuple[int, int]]:
-        """Return which follower to tell that everybody holds the log up to which index."""
-        return self._trimmer.lead(status)
+    def snapshot_installed(self, index: int) -> None:
+        """Take note that the log begins anew behind `index`."""
+        self._trimmer.begin_at(index + 1)
 
     def answer_when_compacted(self, revision: int, waiter: Waiter, message: bytes) -> None:
         """Reply once superseded history up to `revision` is off the disk."""

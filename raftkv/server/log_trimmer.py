@@ -1,17 +1,22 @@
 """Decide how much of the log's beginning may go.
 
-An entry may go once this member's flushed state covers it and every member of the cluster holds it:
-a follower cannot know the latter, so the leader tells, every few seconds. A tail stays beyond that.
+An entry may go once this member's flushed state covers it. A tail stays beyond that, bounded in
+entries and bytes, so that a follower which was away for a moment is sent entries; one that lacks
+more is sent a snapshot, and the log behind that snapshot is held until the follower has it.
 """
 
-from collections.abc import Iterable
+from collections import deque
 
-from raftkv.raft.node import NodeStatus
+__all__ = ["HELD_ENTRIES_MAX", "TAIL_BYTES_MAX", "LogTrimmer"]
 
-__all__ = ["LogTrimmer"]
+TAIL_BYTES_MAX = 512 << 20
+"""Bytes of applied entries that the tail may hold, however few entries they are."""
 
-TELL_TICKS = 20
-"""Ticks between two words of the leader about what everybody holds."""
+MARK_BYTES = 4 << 20
+"""How finely the bytes of the tail are known."""
+
+HELD_ENTRIES_MAX = 1_000_000
+"""Entries that are held for a snapshot under way, however long it takes."""
 
 
 class LogTrimmer:
@@ -21,37 +26,46 @@ class LogTrimmer:
         """`first_index`: where the log begins now; `tail_entries`: kept in any case."""
         self._first_index = first_index
         self._tail = tail_entries
-        self._held_by_all = 0
         self._applied = 0
-        self._ticks = 0
+        self._bytes = 0
+        self._marks: deque[tuple[int, int]] = deque()
+        """(index, bytes applied up to it), one each `MARK_BYTES`."""
+        self._held: dict[int, int] = {}
 
-    def applied(self, index: int) -> None:
-        """Take note of how far this member applied."""
+    def applied(self, index: int, size_bytes: int = 0) -> None:
+        """Take note of how far this member applied, and of how many bytes more that was."""
         self._applied = index
+        self._bytes += size_bytes
+        if not self._marks or self._bytes - self._marks[-1][1] >= MARK_BYTES:
+            self._marks.append((index, self._bytes))
 
-    def allow(self, index: int) -> None:
-        """Take note that every member holds the log up to `index`."""
-        self._held_by_all = max(self._held_by_all, index)
+    def begin_at(self, index: int) -> None:
+        """Take note that the log was reset: it now begins at `index`."""
+        self._first_index = index
+        self._applied = index - 1
+        self._marks.clear()
 
-    def lead(self, status: NodeStatus) -> Iterable[tuple[int, int]]:
-        """Return what to tell which follower, as the leader; once a tick, mostly nothing."""
-        self._ticks += 1
-        if self._ticks % TELL_TICKS:
-            return ()
-        held = min(
-            (follower.match_index for follower in status.followers.values()),
-            default=status.stable_index,
-        )
-        self.allow(held)
-        return [(member, held) for member in status.followers if member != status.id]
+    def hold(self, member_id: int, index: int) -> None:
+        """Keep what follows `index` for a member that is being sent a snapshot at `index`."""
+        self._held[member_id] = index
+
+    def release(self, member_id: int) -> None:
+        """Note that the member's snapshot is done with. Idempotent."""
+        self._held.pop(member_id, None)
 
     def due(self, flushed_index: int) -> int:
         """Return the index up to which to drop entries now, 0 for nothing.
 
         Trims in steps of half a tail at least, so that the disk is seldom troubled.
         """
-        drop = min(flushed_index, self._held_by_all, self._applied - self._tail)
-        if drop < self._first_index + max(1, self._tail // 2):
+        beyond_bytes = 0
+        while len(self._marks) > 1 and self._bytes - self._marks[0][1] > TAIL_BYTES_MAX:
+            beyond_bytes = self._marks.popleft()[0]
+        drop = min(flushed_index, max(self._applied - self._tail, beyond_bytes))
+        if self._held:
+            held = max(min(self._held.values()), self._applied - HELD_ENTRIES_MAX)
+            drop = min(drop, held)
+        if drop < self._first_index + (0 if beyond_bytes else max(1, self._tail // 2)):
             return 0
         self._first_index = drop + 1
         return drop

@@ -15,33 +15,36 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
 
-from raftkv._native.command_batch import CommandBatch, answer, read_commands, read_header
+from raftkv._native.command_batch import CommandBatch, answer, read_header
+from raftkv._native.snapshot_writer import SnapshotWriter
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
 from raftkv.config import Config
 from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.peer.transport import PeerTransport
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, TooManyReads
-from raftkv.raft.messages import Entry, EntryKind, Message
-from raftkv.raft.node import RaftNode
+from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 from raftkv.raft.ready import PersistWork, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
+from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.early_election import EarlyElection
-from raftkv.server.housekeeping import Housekeeping, TrimmableLog
+from raftkv.server.hash_check import HashCheck
+from raftkv.server.housekeeping import Housekeeping
 from raftkv.server.lease_timer import LeaseTimer, revoke_request
-from raftkv.server.log_trimmer import LogTrimmer
+from raftkv.server.member_parts import MemberParts, MemberRemoved
 from raftkv.server.membership import MemberRecord, Membership
+from raftkv.server.peer_links import REMOVAL_GRACE_S, PeerLinks
+from raftkv.server.peer_requests import PeerRequests
 from raftkv.server.proposals import Batch, Fate, Proposals
 from raftkv.server.reads import ReadRounds, Serve
-from raftkv.server.store import Store
+from raftkv.server.reconfiguration import Reconfiguration
+from raftkv.server.snapshot_receiver import SnapshotReceiver
+from raftkv.server.snapshot_sender import SnapshotSender
 
-__all__ = ["Member", "MemberParts"]
+__all__ = ["Member", "MemberParts", "MemberRemoved"]
 
 log = logging.getLogger(__name__)
 
@@ -50,29 +53,6 @@ PUBLISH_INTERVAL_S = 1.0
 
 FLUSH_POLL_S = 0.005
 """How soon a leader whose table is full looks again."""
-
-
-class Writer(TrimmableLog, Protocol):
-    """What the member needs of the log writer."""
-
-    def submit(self, work: PersistWork, callback: Callable[[], None]) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class MemberParts:
-    """What a member is made of; whoever opened them closes them after `Member.stop`."""
-
-    node: RaftNode
-    store: Store
-    writer: Writer
-    transport: PeerTransport
-    trimmer: LogTrimmer
-    life: int
-    """Above every batch id of this member's earlier lives: the time, in nanoseconds."""
-    read_seed: int
-    """Differs between lives (62 random bits), so that no answer of an earlier one is taken."""
-    on_fatal: Callable[[Exception], None]
-    """Called once when the member cannot go on; it has then stopped serving."""
 
 
 class Member:
@@ -98,6 +78,18 @@ class Member:
         self.housekeeping = Housekeeping(
             config, parts.store, parts.writer, parts.trimmer, loop.time()
         )
+        links = PeerLinks(self.id, parts.transport, membership.list(), loop)
+        self.cluster = ClusterState(self.id, membership, parts.store, links)
+        self._links = links
+        self._snapshots = SnapshotSender(
+            parts.store,
+            parts.transport,
+            parts.trimmer,
+            loop,
+            bytes_per_s=config.snapshot_bytes_per_s,
+            on_end=self._snapshot_sent,
+        )
+        self._received = SnapshotReceiver(self._open_snapshot, loop)
         timeout_s = config.request_timeout_s
         self.proposals = Proposals(self.id, parts.life, timeout_s)
         self.reads = ReadRounds(parts.read_seed, timeout_s)
@@ -118,12 +110,22 @@ class Member:
             fragment_bytes=config.request_bytes_max + 512 * 1024,
         )
         self.hub.raft_term = parts.node.term
-        self._early_election = EarlyElection(self.id, len(membership.ids))
+        self.changes = Reconfiguration(
+            parts.node,
+            membership,
+            parts.transport,
+            loop,
+            rules=config.reconfiguration,
+            timeout_s=timeout_s,
+            wake=self.wake,
+        )
+        self._requests = PeerRequests(self, self._received)
+        self.hash_check = HashCheck(self, config.corrupt_check_s)
+        self._early_election = EarlyElection(self.id)
         self._awake = False
         self._awaits_flush = False
         self._stopped = False
         self._applied_term = 0
-        self._published = False
         self._next_publication = 0.0
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -135,9 +137,12 @@ class Member:
             ("grant", lease_id, self.store.lease_ttl(lease_id))
             for lease_id in self.store.lease_ids()
         )
-        self.membership.load(self.store.member_records().items())
+        self.cluster.load(self.node.configuration)
+        if self.cluster.was_removed:
+            self.fail(MemberRemoved())
+            return
         self._tick_timer = self._loop.call_later(self.config.heartbeat_interval_s, self._tick)
-        if len(self.membership.ids) == 1:
+        if self.node.configuration.voters == {self.id}:
             self.node.campaign()
         self.wake()
 
@@ -150,7 +155,12 @@ class Member:
             self._tick_timer.cancel()
         self.proposals.close()
         self.reads.close()
+        self.changes.abandon(ErrorCode.STOPPED)
         self.leases.follow()
+        self._snapshots.cancel()
+        self._received.close()
+        self._links.close()
+        self.hash_check.close()
 
     # --- what clients ask --------------------------------------------------------------------
 
@@ -206,10 +216,27 @@ class Member:
         """Whether this member leads as far as it knows."""
         return self.node.role is Role.LEADER
 
+    @property
+    def is_learner(self) -> bool:
+        """Whether this member only listens; before it knows its cluster, it does too."""
+        return self.id not in self.node.configuration.all_voters
+
+    @property
+    def is_out_of_space(self) -> bool:
+        """Whether nothing may be added: the quota is reached here, or an alarm says so."""
+        return self.housekeeping.is_out_of_space or self.cluster.alarms.is_out_of_space
+
     # --- what other members and the disk say ---------------------------------------------------
 
     def take_messages(self, messages: Sequence[Message]) -> None:
-        """Step Raft messages of other members."""
+        """Step Raft messages of other members; a snapshot comes by `take_snapshot` only."""
+        self._step([one for one in messages if one.type is not MessageType.SNAPSHOT])
+
+    def take_snapshot(self, message: Message) -> None:
+        """Step a SNAPSHOT whose state is here, complete and checked."""
+        self._step([message])
+
+    def _step(self, messages: Sequence[Message]) -> None:
         if self._stopped:
             return
         try:
@@ -227,10 +254,8 @@ class Member:
             message = forwarding.decode(data)
             if isinstance(message, forwarding.Propose):
                 self._propose_for(sender, message)
-            elif isinstance(message, forwarding.Refused):
-                self.proposals.refuse(message.batch_id, message.code)
             else:
-                self.housekeeping.allow_trim(message.index)
+                self.proposals.refuse(message.batch_id, message.code)
         except ValueError as error:
             log.warning(
                 "dropped a malformed message", extra={"peer": f"{sender:x}"}, exc_info=error
@@ -249,9 +274,13 @@ class Member:
         self.transport.forward(sender, forwarding.encode(forwarding.Refused(batch_id, code)))
         return None
 
-    async def answer_peer(self, _sender: int, kind: str, payload: bytes) -> bytes:
+    async def answer_peer(self, sender: int, kind: str, payload: bytes) -> bytes:
         """Answer a request of another member. Raises ValueError for an unknown one."""
-        return await self.leases.answer_peer(kind, payload)
+        return await self._requests.answer(sender, kind, payload)
+
+    def learn_of_removal(self) -> None:
+        """Stop: another member says that this one was removed from the cluster."""
+        self.fail(MemberRemoved())
 
     def report_unreachable(self, member_id: int) -> None:
         """Take note that messages to a member were lost.
@@ -312,7 +341,12 @@ class Member:
             self._follow_leader(ready.soft_state)
         if ready.messages:
             self.transport.send(ready.messages)
-        if ready.persist is not None:
+            for message in ready.messages:
+                if message.type is MessageType.SNAPSHOT:
+                    self._snapshots.begin(message)
+        if ready.snapshot is not None:
+            self._install(ready.snapshot, ready.persist)
+        elif ready.persist is not None:
             self._writer.submit(ready.persist, self._persisted)
         if ready.committed_entries:
             self._apply(ready.committed_entries)
@@ -324,6 +358,7 @@ class Member:
         self.hub.raft_term = state.term
         if state.role is not Role.LEADER:
             self.leases.follow()
+            self._snapshots.cancel()
         if state.leader_id not in (0, self.id):
             for waiter in self._leader_waiters:
                 if not waiter.done():
@@ -336,7 +371,7 @@ class Member:
                 extra={"leader": f"{state.leader_id:x}", "term": state.term},
             )
             self.reads.ask_again(self._loop.time(), self._ask_read_index)
-            if not self._published:
+            if not self.cluster.is_published:
                 self._publish_self()
         self.wake()
 
@@ -384,14 +419,17 @@ class Member:
             if entry.term != self._applied_term:
                 self._applied_term = entry.term
                 self.proposals.settle(entry.term)
+                self.changes.settle(entry.term)
             if entry.kind is EntryKind.NORMAL:
                 self._apply_batch(entry)
-            else:
-                self.store.apply_empty(entry.index, entry.term)
+                continue
+            if entry.kind is EntryKind.CONF_CHANGE:
+                self._apply_change(entry)
+            self.store.apply_empty(entry.index, entry.term)
         self.leases.take_changes(self.store.take_lease_changes())
         self.store.maybe_flush()
         self.node.applied(entries[-1].index)
-        self.housekeeping.applied(entries[-1].index)
+        self.housekeeping.applied(entries[-1].index, sum(one.size_bytes for one in entries))
         if (
             self._applied_term == self.node.term
             and self.is_leader
@@ -406,19 +444,57 @@ class Member:
             self.hub.publish()  # synced watchers must see what is compacted now
         elif kind == CommandKind.MEMBER_RECORD:
             self._apply_records(entry.data)
+        elif kind == CommandKind.ALARM:
+            self.cluster.apply_alarms(entry.data)
         results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
         if batch is not None and results is not None:
             answer(batch.waiters, results, ERRORS)
 
     def _apply_records(self, data: bytes) -> None:
-        for _, payload in read_commands(data):
-            record = MemberRecord.decode(payload)
-            self.store.put_member_record(record.key, payload)
-            self.membership.publish(record)
-            if record.id == self.id and not self._published:
-                self._published = True
-                log.info("published member", extra={"member": f"{self.id:x}"})
-                self.on_ready()
+        published = self.cluster.is_published
+        self.cluster.apply_records(data)
+        if self.cluster.is_published and not published:
+            log.info("published member", extra={"member": f"{self.id:x}"})
+            self.on_ready()
+
+    def _apply_change(self, entry: Entry) -> None:
+        """Let a change of membership take effect; a member that it removes stops soon after."""
+        self.cluster.apply_change(entry, self.node.apply_configuration(entry))
+        self.changes.applied(entry)
+        if self.cluster.was_removed:
+            log.warning("this member was removed from the cluster")
+            self._loop.call_later(REMOVAL_GRACE_S, self.learn_of_removal)
+
+    # --- snapshots -------------------------------------------------------------------------------
+
+    def _open_snapshot(self) -> SnapshotWriter:
+        """Open what is received beside the state; runs in a thread."""
+        return SnapshotWriter(self.store.path, cluster_id=self.cluster_id, member_id=self.id)
+
+    def _snapshot_sent(self, follower: int, ok: bool) -> None:
+        if not self._stopped:
+            self.node.report_snapshot(follower, ok)
+            self.wake()
+
+    def _install(self, snapshot: SnapshotMetadata, work: PersistWork | None) -> None:
+        """Put the received state in the place of ours, then begin the log behind it.
+
+        Commands of our clients may be in it, unseen: their outcome is unknown from now on.
+        """
+        assert work is not None
+        writer = self._received.take()
+        self.hub.publish()
+        self.store.install(writer)
+        writer.close()
+        self._applied_term = snapshot.term
+        self.proposals.abandon(ErrorCode.TIMEOUT)
+        self.changes.abandon(ErrorCode.TIMEOUT)
+        self.cluster.load(snapshot.configuration)
+        self.leases.take_changes(self.store.take_lease_changes())
+        self.hub.replay()
+        self.housekeeping.snapshot_installed(snapshot.index)
+        log.info("installed a snapshot", extra={"index": snapshot.index})
+        self._writer.reset(snapshot.index, snapshot.term, work.hard_state, self._persisted)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -436,12 +512,14 @@ class Member:
         if self._early_election.tick(
             self.node.leader_id,
             [one for one in self.membership.ids if self.transport.is_connected(one)],
+            self.node.configuration.voters,
         ):
             self.node.campaign()
         self.proposals.expire(now, self._timeout_code())
         self.reads.tick(now, self._ask_read_index)
         self.leases.tick(now)
-        if not self._published and now >= self._next_publication:
+        self.hash_check.tick(now)
+        if not self.cluster.is_published and now >= self._next_publication:
             self._publish_self()
         if now >= self._next_progress:
             self._next_progress = now + self.config.progress_notify_interval_s
@@ -449,13 +527,9 @@ class Member:
         self._keep_house(now)
 
     def _keep_house(self, now: float) -> None:
-        """Keep log and history bounded; as the leader, tell followers and compact by schedule."""
+        """Keep log and history bounded; as the leader, compact by schedule."""
         revision = self.housekeeping.tick(now)
-        if not self.is_leader:
-            return
-        for peer_id, index in self.housekeeping.tell_followers(self.node.status()):
-            self.transport.forward(peer_id, forwarding.encode(forwarding.Trim(index)))
-        if revision:
+        if revision and self.is_leader:
             log.info("compacting by schedule", extra={"revision": revision})
             request = pb.CompactionRequest(revision=revision).SerializeToString()
             self.propose(CommandKind.COMPACTION, request, NobodyWaits())
@@ -471,7 +545,7 @@ class Member:
 
     def _publish_self(self) -> None:
         """Propose this member's record, if somebody leads."""
-        if not self.node.leader_id:
+        if not self.node.leader_id or self.id not in self.membership:
             return
         self._next_publication = self._loop.time() + PUBLISH_INTERVAL_S
         record = MemberRecord(

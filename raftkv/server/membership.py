@@ -1,19 +1,24 @@
-"""Who is in the cluster: ids and peer URLs as configured, names and client URLs as published.
+"""Who is in the cluster: ids and peer URLs, names and client URLs as published.
 
-Every member publishes its name and client URLs through the log once it runs, so that each member
-can tell clients about all of them.
+The records travel in the log and live in the store beside the configuration that Raft goes by, in
+the same transaction as the applied index: a snapshot carries both.
 """
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raftkv.config import ClusterConfig
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.configuration_change import ChangeAction, ConfigurationChange
 from raftkv.server.identity import cluster_id_of, member_id_of
 
-__all__ = ["MemberRecord", "Membership"]
+__all__ = ["CONFIGURATION_KEY", "MemberRecord", "Membership", "stored_configuration"]
 
 RECORD_KEY = b"member/"
+REMOVED_KEY = b"removed/"
+"""Ids that were members once and never will be again."""
+CONFIGURATION_KEY = b"configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +44,17 @@ class MemberRecord:
 
     @classmethod
     def decode(cls, data: bytes) -> "MemberRecord":
-        """Read what `encode` made."""
-        fields = json.loads(data)
-        return cls(
-            int(fields["id"], 16),
-            fields["name"],
-            tuple(fields["peerURLs"]),
-            tuple(fields["clientURLs"]),
-        )
+        """Read what `encode` made. Raises ValueError for anything else."""
+        try:
+            fields = json.loads(data)
+            return cls(
+                int(fields["id"], 16),
+                fields["name"],
+                tuple(fields["peerURLs"]),
+                tuple(fields["clientURLs"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no member record: {error}") from error
 
     @property
     def key(self) -> bytes:
@@ -55,36 +63,112 @@ class MemberRecord:
 
 
 class Membership:
-    """The members of one cluster."""
+    """The members of one cluster, as of what this member has applied."""
 
     def __init__(self, cluster: ClusterConfig) -> None:
+        """Start with the members that the flags name: those that found the cluster."""
         ids = {name: member_id_of(urls, cluster.token) for name, urls in cluster.members.items()}
         self.cluster_id = cluster_id_of(ids.values())
         self.id_of_name: Mapping[str, int] = ids
+        self._removed: set[int] = set()
         self._records = {
             member_id: MemberRecord(member_id, "", cluster.members[name], ())
             for name, member_id in ids.items()
         }
+
+    @classmethod
+    def of(cls, cluster_id: int, records: Iterable[MemberRecord]) -> "Membership":
+        """Return what the members of a running cluster say of it."""
+        membership = cls.__new__(cls)
+        membership.cluster_id = cluster_id
+        membership._removed = set()
+        membership._records = {record.id: record for record in records}
+        membership.id_of_name = {record.name: record.id for record in membership.list()}
+        return membership
 
     @property
     def ids(self) -> frozenset[int]:
         """Every member's id."""
         return frozenset(self._records)
 
+    def __contains__(self, member_id: int) -> bool:
+        return member_id in self._records
+
     def __getitem__(self, member_id: int) -> MemberRecord:
         return self._records[member_id]
+
+    def get(self, member_id: int) -> MemberRecord | None:
+        """Return a member's record, None for a stranger."""
+        return self._records.get(member_id)
 
     def list(self) -> list[MemberRecord]:
         """Return all members, by id."""
         return [self._records[member_id] for member_id in sorted(self._records)]
 
-    def load(self, stored: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take in the records that the store kept; others of its records are skipped."""
-        for key, value in stored:
-            if key.startswith(RECORD_KEY):
-                self.publish(MemberRecord.decode(value))
+    def was_removed(self, member_id: int) -> bool:
+        """Say whether an id was a member once and was removed."""
+        return member_id in self._removed
 
-    def publish(self, record: MemberRecord) -> None:
-        """Take in one record; of a member that is not configured it is ignored."""
-        if record.id in self._records:
-            self._records[record.id] = record
+    def load(self, stored: Mapping[bytes, bytes] | Iterable[tuple[bytes, bytes]]) -> None:
+        """Take over what the store holds, where that is a whole membership; else its records."""
+        rows = dict(stored)
+        records = [
+            MemberRecord.decode(value) for key, value in rows.items() if key.startswith(RECORD_KEY)
+        ]
+        if CONFIGURATION_KEY in rows:
+            self._records = {record.id: record for record in records}
+            self._removed = {
+                int(key.removeprefix(REMOVED_KEY), 16)
+                for key in rows
+                if key.startswith(REMOVED_KEY)
+            }
+            return
+        for record in records:
+            self.publish(record)
+
+    def publish(self, record: MemberRecord) -> bool:
+        """Take in a member's name and client URLs; of a stranger they are ignored."""
+        known = self._records.get(record.id)
+        if known is None:
+            return False
+        self._records[record.id] = replace(known, name=record.name, client_urls=record.client_urls)
+        return True
+
+    def rows(self, configuration: Configuration) -> dict[bytes, bytes]:
+        """Return all that the store is to hold of the membership."""
+        rows = {record.key: record.encode() for record in self.list()}
+        rows[CONFIGURATION_KEY] = configuration.encode()
+        rows.update((_removed_key(member_id), b"") for member_id in self._removed)
+        return rows
+
+    def apply(
+        self, change: ConfigurationChange, record: MemberRecord | None, after: Configuration
+    ) -> dict[bytes, bytes | None]:
+        """Follow a change that took effect; returns the rows of the store that it changes.
+
+        `record` came with the change: the member that is added or updated.
+        """
+        rows: dict[bytes, bytes | None] = {CONFIGURATION_KEY: after.encode()}
+        adding = (ChangeAction.ADD_VOTER, ChangeAction.ADD_LEARNER, ChangeAction.UPDATE)
+        for one in change.changes:
+            if record is None or one.member_id != record.id or one.action not in adding:
+                continue
+            if record.id in after.members:
+                self._records[record.id] = record
+                rows[record.key] = record.encode()
+        for member_id in [one for one in self._records if one not in after.members]:
+            gone = self._records.pop(member_id)
+            self._removed.add(member_id)
+            rows[gone.key] = None
+            rows[_removed_key(member_id)] = b""
+        return rows
+
+
+def stored_configuration(rows: Mapping[bytes, bytes]) -> Configuration | None:
+    """Return the configuration that a store holds, None where it holds none yet."""
+    encoded = rows.get(CONFIGURATION_KEY)
+    return None if encoded is None else Configuration.decode(encoded)
+
+
+def _removed_key(member_id: int) -> bytes:
+    return REMOVED_KEY + f"{member_id:016x}".encode()

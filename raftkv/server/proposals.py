@@ -22,7 +22,7 @@ from raftkv.server.command import CommandKind, fail_with
 
 __all__ = ["Batch", "Fate", "ProposalLimits", "Proposals"]
 
-ALONE = frozenset({CommandKind.COMPACTION, CommandKind.MEMBER_RECORD})
+ALONE = frozenset({CommandKind.COMPACTION, CommandKind.MEMBER_RECORD, CommandKind.ALARM})
 """Kinds that get an entry of their own, so that apply can act before or after exactly them."""
 
 
@@ -177,6 +177,16 @@ class Proposals:
         for batch in lost:
             del self._in_flight[batch.id]
             self._fail(batch, ErrorCode.LEADER_CHANGED)
+
+    def abandon(self, code: ErrorCode) -> None:
+        """Fail every batch in flight with an error that leaves its outcome open.
+
+        A snapshot was installed: it may hold them, and nobody will say so.
+        """
+        lost = list(self._in_flight.values())
+        self._in_flight.clear()
+        for batch in lost:
+            self._fail(batch, code)
 
     def expire(self, now: float, code: ErrorCode) -> None:
         """Fail batches past their deadline: with `code` if proposed, else with `no leader`."""

@@ -30,6 +30,9 @@ class WritableLog(Protocol):
     def truncate_prefix(self, index: int) -> None:
         """Drop entries at and below `index`; synced."""
 
+    def reset(self, index: int, term: int, hard_state: HardState | None) -> None:
+        """Drop all entries; the log then begins behind a snapshot at `index`; synced."""
+
 
 class LogWriter:
     """The one writer of a log. All methods are called on the loop."""
@@ -60,6 +63,12 @@ class LogWriter:
     def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None:
         """Drop entries at and below `index`, between two appends; then run `callback`."""
         self._put(lambda: self._store.truncate_prefix(index), callback or _nothing)
+
+    def reset(
+        self, index: int, term: int, hard_state: HardState | None, callback: Callable[[], None]
+    ) -> None:
+        """Begin the log anew behind a snapshot, after what was submitted; then run `callback`."""
+        self._put(lambda: self._store.reset(index, term, hard_state), callback)
 
     def close(self) -> None:
         """Finish what was submitted and end the thread; waits for the disk. Idempotent.

@@ -87,7 +87,12 @@ async def test_a_member_that_was_away_finds_what_it_needs_in_the_log(tmp_path: P
 
 
 async def test_the_log_is_trimmed_and_nothing_is_lost_with_it(tmp_path: Path) -> None:
-    flags = ["--snapshot-count=20", "--heartbeat-interval=10", "--election-timeout=100"]
+    flags = [
+        "--snapshot-count=20",
+        "--snapshot-catchup-entries=20",
+        "--heartbeat-interval=10",
+        "--election-timeout=100",
+    ]
     with ProcessCluster(1, tmp_path, flags) as cluster:
         await asyncio.to_thread(cluster.wait_ready)
         async with Client(cluster.endpoints) as client:

@@ -4,14 +4,11 @@ import pytest
 
 from raftkv.config import ClusterConfig, CompactionMode
 from raftkv.errors import ErrorCode
-from raftkv.raft.node import FollowerStatus, NodeStatus
-from raftkv.raft.progress import ProgressState
-from raftkv.raft.roles import Role
 from raftkv.server import forwarding
 from raftkv.server.auto_compaction import AutoCompaction
 from raftkv.server.early_election import EarlyElection
 from raftkv.server.identity import cluster_id_of, member_id_of
-from raftkv.server.log_trimmer import TELL_TICKS, LogTrimmer
+from raftkv.server.log_trimmer import HELD_ENTRIES_MAX, MARK_BYTES, TAIL_BYTES_MAX, LogTrimmer
 from raftkv.server.membership import MemberRecord, Membership
 
 
@@ -39,38 +36,32 @@ def test_a_member_has_no_name_until_it_published_itself() -> None:
     assert len(members.list()) == 2
 
 
-def leader_status(**matches: int) -> NodeStatus:
-    followers = {
-        number: FollowerStatus(match, match + 1, ProgressState.REPLICATE, True, 0)
-        for number, match in enumerate(matches.values(), start=2)
-    }
-    return NodeStatus(1, 1, 1, Role.LEADER, 1, 1000, 1000, 1000, 1000, followers)
-
-
-def test_the_log_keeps_what_a_follower_still_needs() -> None:
-    trimmer = LogTrimmer(first_index=1, tail_entries=10)
-    trimmer.applied(1000)
-    told = [list(trimmer.lead(leader_status(a=900, b=50))) for _ in range(TELL_TICKS)]
-    assert told[:-1] == [[]] * (TELL_TICKS - 1)
-    assert told[-1] == [(2, 50), (3, 50)]
-    assert trimmer.due(flushed_index=1000) == 50
-
-
 def test_the_log_keeps_what_is_not_flushed_and_a_tail() -> None:
     trimmer = LogTrimmer(first_index=1, tail_entries=100)
     trimmer.applied(1000)
-    trimmer.allow(1000)
     assert trimmer.due(flushed_index=300) == 300
     assert trimmer.due(flushed_index=310) == 0
     assert trimmer.due(flushed_index=1000) == 900
 
 
-def test_a_lone_member_trims_by_itself() -> None:
+def test_few_large_entries_are_no_reason_to_keep_all_of_them() -> None:
+    trimmer = LogTrimmer(first_index=1, tail_entries=5000)
+    for index in range(1, 2 * TAIL_BYTES_MAX // MARK_BYTES + 1):
+        trimmer.applied(index, MARK_BYTES)
+    dropped = trimmer.due(flushed_index=index)
+    kept = (index - dropped) * MARK_BYTES
+    assert TAIL_BYTES_MAX - 2 * MARK_BYTES <= kept <= TAIL_BYTES_MAX + 2 * MARK_BYTES
+
+
+def test_the_log_behind_a_snapshot_under_way_is_held_but_not_for_ever() -> None:
     trimmer = LogTrimmer(first_index=1, tail_entries=10)
     trimmer.applied(1000)
-    for _ in range(TELL_TICKS):
-        assert list(trimmer.lead(leader_status())) == []
-    assert trimmer.due(flushed_index=1000) == 990
+    trimmer.hold(7, 400)
+    assert trimmer.due(flushed_index=1000) == 400
+    trimmer.applied(HELD_ENTRIES_MAX + 900)
+    assert trimmer.due(flushed_index=HELD_ENTRIES_MAX + 900) == 900
+    trimmer.release(7)
+    assert trimmer.due(flushed_index=HELD_ENTRIES_MAX + 900) == HELD_ENTRIES_MAX + 890
 
 
 def test_periodic_compaction_keeps_one_period() -> None:
@@ -101,11 +92,10 @@ def test_without_retention_nothing_is_compacted() -> None:
     [
         forwarding.Propose(7, b"batch"),
         forwarding.Refused(9, ErrorCode.LEADER_CHANGED),
-        forwarding.Trim(1 << 60),
     ],
 )
 def test_forwarded_messages_survive_the_wire(
-    message: forwarding.Propose | forwarding.Refused | forwarding.Trim,
+    message: forwarding.Propose | forwarding.Refused,
 ) -> None:
     assert forwarding.decode(forwarding.encode(message)) == message
 
@@ -119,9 +109,16 @@ def test_malformed_forwarded_messages_are_refused(data: bytes) -> None:
 
 
 def test_members_take_turns_to_campaign_once_they_reach_a_quorum() -> None:
-    first, second = EarlyElection(1, 3), EarlyElection(2, 3)
-    assert not any(first.tick(0, []) for _ in range(5))
-    assert [first.tick(0, [2]) for _ in range(5)] == [True, False, False, False, False]
-    assert [second.tick(0, [1]) for _ in range(5)] == [False, False, True, False, False]
-    assert not second.tick(1, [1])
-    assert [second.tick(0, [3]) for _ in range(2)] == [True, False]
+    first, second = EarlyElection(1), EarlyElection(2)
+    voters = {1, 2, 3}
+    assert not any(first.tick(0, [], voters) for _ in range(5))
+    assert [first.tick(0, [2], voters) for _ in range(5)] == [True, False, False, False, False]
+    assert [second.tick(0, [1], voters) for _ in range(5)] == [False, False, True, False, False]
+    assert not second.tick(1, [1], voters)
+    assert [second.tick(0, [3], voters) for _ in range(2)] == [True, False]
+
+
+def test_learners_neither_campaign_early_nor_count() -> None:
+    learner, voter = EarlyElection(4), EarlyElection(1)
+    assert not any(learner.tick(0, [1, 2, 3], {1, 2, 3}) for _ in range(20))
+    assert not any(voter.tick(0, [4, 5], {1, 2, 3}) for _ in range(20))

@@ -1,0 +1,87 @@
+"""What a member knows of its cluster: members, alarms; kept in the store's small records.
+
+Records change only as entries are applied, in the same transaction as the applied index, so that
+restarts and snapshots have them as of exactly that entry.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from raftkv._native.command_batch import read_commands
+from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.configuration_change import ConfigurationChange
+from raftkv.raft.messages import Entry
+from raftkv.server.alarms import Alarms
+from raftkv.server.membership import CONFIGURATION_KEY, MemberRecord, Membership
+from raftkv.server.peer_links import PeerLinks
+from raftkv.server.store import Store
+
+__all__ = ["ClusterState"]
+
+log = logging.getLogger(__name__)
+
+
+class ClusterState:
+    """Members and alarms of one member's cluster. Used from the loop only."""
+
+    def __init__(
+        self, member_id: int, membership: Membership, store: Store, links: PeerLinks
+    ) -> None:
+        self.membership = membership
+        self.alarms = Alarms()
+        self.is_published = False
+        """Whether the cluster knows this member's name and client URLs, as of this life."""
+        self._member_id = member_id
+        self._store = store
+        self._links = links
+
+    def load(self, configuration: Configuration) -> None:
+        """Take over what the store holds; a founding member writes it down first."""
+        rows = self._store.member_records()
+        self.membership.load(rows)
+        if CONFIGURATION_KEY not in rows and configuration.voters:
+            self._put(dict(self.membership.rows(configuration)))
+        self.alarms.load(rows)
+        self._links.follow(self.membership.list())
+
+    def apply_records(self, data: bytes) -> None:
+        """Apply a batch of members' own records."""
+        for _, payload in read_commands(data):
+            record = MemberRecord.decode(payload)
+            if self.membership.publish(record):
+                known = self.membership[record.id]
+                self._put({known.key: known.encode()})
+                self.is_published |= record.id == self._member_id
+
+    def apply_alarms(self, data: bytes) -> None:
+        """Apply a batch of requests to arm or disarm."""
+        for _, payload in read_commands(data):
+            request = pb.AlarmRequest.FromString(payload)
+            rows = self.alarms.apply(request)
+            if rows:
+                log.warning("alarm", extra={"request": str(request).replace("\n", " ")})
+                self._put(rows)
+
+    def apply_change(self, entry: Entry, configuration: Configuration) -> None:
+        """Follow a change of membership that took effect with this entry."""
+        change = ConfigurationChange.decode(entry.data)
+        record = MemberRecord.decode(change.context) if change.context else None
+        self._put(self.membership.apply(change, record, configuration))
+        self._links.follow(self.membership.list())
+        log.info(
+            "membership changed",
+            extra={
+                "voters": [f"{one:x}" for one in sorted(configuration.voters)],
+                "learners": [f"{one:x}" for one in sorted(configuration.learners)],
+            },
+        )
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether this member has been removed from the cluster."""
+        return self.membership.was_removed(self._member_id)
+
+    def _put(self, rows: Mapping[bytes, bytes | None]) -> None:
+        for key, value in rows.items():
+            self._store.put_member_record(key, value)

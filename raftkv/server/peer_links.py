@@ -1,0 +1,70 @@
+"""Keep the connections to other members as the membership says."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from raftkv.peer.transport import PeerTransport
+from raftkv.server.membership import MemberRecord
+
+__all__ = ["REMOVAL_GRACE_S", "PeerLinks", "address_of"]
+
+REMOVAL_GRACE_S = 1.0
+"""How long a removed member is still talked to: it is to learn of its removal."""
+
+
+class PeerLinks:
+    """Who is dialled. Used from the loop only."""
+
+    def __init__(
+        self,
+        member_id: int,
+        transport: PeerTransport,
+        known: Iterable[MemberRecord],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """`known`: whom the transport dials already."""
+        self._member_id = member_id
+        self._transport = transport
+        self._loop = loop
+        self._urls = {one.id: one.peer_urls for one in known if one.id != member_id}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def follow(self, records: Iterable[MemberRecord]) -> None:
+        """Dial exactly these from now on."""
+        wanted = {one.id: one.peer_urls for one in records if one.id != self._member_id}
+        for peer_id in [one for one in self._urls if one not in wanted]:
+            del self._urls[peer_id]
+            self._later(self._remove(peer_id))
+        for peer_id, urls in wanted.items():
+            known = self._urls.get(peer_id)
+            self._urls[peer_id] = urls
+            if known is None:
+                self._transport.add_peer(peer_id, address_of(urls[0]))
+            elif known != urls:
+                self._later(self._replace(peer_id))
+
+    def close(self) -> None:
+        """Leave what is under way."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _remove(self, peer_id: int) -> None:
+        await asyncio.sleep(REMOVAL_GRACE_S)
+        await self._transport.remove_peer(peer_id)
+
+    async def _replace(self, peer_id: int) -> None:
+        await self._transport.remove_peer(peer_id)
+        if peer_id in self._urls:
+            self._transport.add_peer(peer_id, address_of(self._urls[peer_id][0]))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of a peer URL that was checked before."""
+    host, _, port = url.split("://", 1)[1].rstrip("/").rpartition(":")
+    return host.strip("[]"), int(port)

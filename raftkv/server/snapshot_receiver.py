@@ -1,0 +1,83 @@
+"""Receive a snapshot beside the live state, chunk by chunk, until it is whole.
+
+The chunks are written and synced in a thread; the member goes on serving what it has. Whoever began
+last is listened to: a new leader's transfer replaces an old one's.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from raftkv._native.snapshot_writer import SnapshotWriter
+from raftkv.errors import StoreIOError
+from raftkv.server import snapshot_protocol
+from raftkv.server.snapshot_protocol import SnapshotProtocolError
+
+__all__ = ["SnapshotReceiver"]
+
+
+class SnapshotReceiver:
+    """The one snapshot that this member may be receiving. Used from the loop only."""
+
+    def __init__(
+        self, open_writer: Callable[[], SnapshotWriter], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._open_writer = open_writer
+        self._loop = loop
+        self._writer: SnapshotWriter | None = None
+        self._sender = 0
+        self._busy = asyncio.Lock()
+
+    async def begin(self, sender: int) -> bytes:
+        """Listen to a sender from now on; returns where it is to go on."""
+        async with self._busy:
+            if self._writer is None:
+                self._writer = await self._loop.run_in_executor(None, self._open_writer)
+            self._sender = sender
+            return snapshot_protocol.encode_place(self._writer.next_chunk, self._writer.digest)
+
+    async def write(self, sender: int, chunk: bytes) -> bytes:
+        """Take one chunk; it is synced when this returns.
+
+        Raises SnapshotProtocolError, SnapshotError, StoreIOError: the sender begins again.
+        """
+        async with self._busy:
+            writer = self._writer
+            if writer is None or sender != self._sender:
+                raise SnapshotProtocolError("no snapshot of this sender is under way")
+            try:
+                await self._loop.run_in_executor(None, writer.write, chunk)
+            except StoreIOError:
+                self.discard()
+                raise
+            return b""
+
+    def has(self, index: int, term: int) -> bool:
+        """Say whether the snapshot at this index is here, whole and checked."""
+        writer = self._writer
+        return (
+            writer is not None
+            and writer.complete
+            and not self._busy.locked()
+            and (writer.index, writer.term) == (index, term)
+        )
+
+    def take(self) -> SnapshotWriter:
+        """Hand over the whole snapshot, to be installed and closed by the caller."""
+        assert self._writer is not None, "no snapshot was received"
+        writer, self._writer = self._writer, None
+        self._sender = 0
+        return writer
+
+    def discard(self) -> None:
+        """Drop what was received."""
+        if self._writer is not None:
+            self._writer.discard()
+            self._writer.close()
+            self._writer = None
+        self._sender = 0
+
+    def close(self) -> None:
+        """Let go of what was received; a later life goes on with it."""
+        if self._writer is not None and not self._busy.locked():
+            self._writer.close()
+        self._writer = None

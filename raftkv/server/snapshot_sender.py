@@ -1,0 +1,175 @@
+"""Bring followers level that the log cannot: stream the state, paced, while everything goes on.
+
+One task a follower. Chunks are read in a thread and go one at a time, each answered when it is
+synced there, so that the memory of a transfer is two chunks on either side. A broken connection
+resumes with the first chunk that the receiver lacks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from raftkv._native.snapshot_reader import SnapshotReader
+from raftkv.errors import StoreIOError
+from raftkv.peer.errors import OutcomeUnknown, PeerError
+from raftkv.peer.transport import PeerTransport
+from raftkv.raft.messages import Message, SnapshotMetadata
+from raftkv.server import snapshot_protocol
+from raftkv.server.log_trimmer import LogTrimmer
+from raftkv.server.membership import stored_configuration
+from raftkv.server.store import Store
+
+__all__ = ["SnapshotSender"]
+
+log = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 << 10
+"""Of one chunk: small enough not to hold up the heartbeats that share the connection."""
+REQUEST_TIMEOUT_S = 10.0
+"""How long the receiver may take over one chunk."""
+INSTALL_TIMEOUT_S = 60.0
+RETRY_S = 0.5
+RETRIES_MAX = 20
+"""Attempts in a row without a chunk of progress before the transfer is given up."""
+FLUSH_POLL_S = 0.01
+TRANSFERS_MAX = 8
+"""Followers that are sent a snapshot at once; the store allows 16 readers."""
+
+
+class SnapshotSender:
+    """All transfers from one member. Used from the loop only."""
+
+    def __init__(
+        self,
+        store: Store,
+        transport: PeerTransport,
+        trimmer: LogTrimmer,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        bytes_per_s: int,
+        on_end: Callable[[int, bool], None],
+    ) -> None:
+        """`on_end(follower, ok)` is called once for each `begin` that was not cancelled."""
+        self.sent_count = self.failed_count = 0
+        self._store = store
+        self._transport = transport
+        self._trimmer = trimmer
+        self._loop = loop
+        self._bytes_per_s = bytes_per_s
+        self._on_end = on_end
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def begin(self, message: Message) -> None:
+        """Do what a SNAPSHOT message of the node asks for."""
+        if len(self._tasks) >= TRANSFERS_MAX or message.to in self._tasks:
+            self._loop.call_soon(self._on_end, message.to, False)
+            return
+        self._tasks[message.to] = self._loop.create_task(self._transfer(message))
+
+    def cancel(self) -> None:
+        """End all transfers: this member leads no more, or stops."""
+        for follower, task in self._tasks.items():
+            task.cancel()
+            self._trimmer.release(follower)
+        self._tasks.clear()
+
+    async def _transfer(self, message: Message) -> None:
+        follower = message.to
+        ok = False
+        try:
+            await self._send(message)
+            ok = True
+        except (PeerError, StoreIOError, ValueError) as error:
+            log.warning(
+                "snapshot was not sent", extra={"peer": f"{follower:x}", "reason": str(error)}
+            )
+        finally:
+            self._trimmer.release(follower)
+            if self._tasks.get(follower) is asyncio.current_task():
+                del self._tasks[follower]
+        self.sent_count += ok
+        self.failed_count += not ok
+        self._on_end(follower, ok)
+
+    async def _send(self, message: Message) -> None:
+        assert message.snapshot is not None
+        reader = await self._open(message.snapshot.index)
+        try:
+            configuration = stored_configuration(reader.records)
+            if configuration is None:
+                raise StoreIOError("the state holds no membership")
+            self._trimmer.hold(message.to, reader.index)
+            fields = {"peer": f"{message.to:x}", "index": reader.index}
+            log.info("sending a snapshot", extra=fields)
+            started = self._loop.time()
+            await self._stream(message.to, reader)
+            metadata = SnapshotMetadata(reader.index, reader.term, configuration)
+            await self._transport.request(
+                message.to,
+                snapshot_protocol.INSTALL,
+                snapshot_protocol.encode_install(message, metadata),
+                INSTALL_TIMEOUT_S,
+            )
+            log.info("snapshot sent", extra={**fields, "seconds": self._loop.time() - started})
+        finally:
+            reader.close()
+
+    async def _open(self, index: int) -> SnapshotReader:
+        """Open the state as of `index` or later, once a flush in the background has it on disk."""
+        while self._store.flushed_index < index:
+            self._store.maybe_flush(True)
+            await asyncio.sleep(FLUSH_POLL_S)
+        return self._store.snapshot_open(False)
+
+    async def _stream(self, follower: int, reader: SnapshotReader) -> None:
+        """Send all chunks, going on after whatever breaks. Raises PeerError, ValueError."""
+        failures = furthest = 0
+        while True:
+            try:
+                await self._resume(follower, reader)
+                await self._send_rest(follower, reader)
+                return
+            except PeerError:
+                failures = 0 if reader.next_chunk > furthest else failures + 1
+                furthest = max(furthest, reader.next_chunk)
+                if failures > RETRIES_MAX:
+                    raise
+            await asyncio.sleep(RETRY_S)
+
+    async def _resume(self, follower: int, reader: SnapshotReader) -> None:
+        """Go to the chunk that the follower lacks, or to the first."""
+        answer = await self._transport.request(
+            follower,
+            snapshot_protocol.BEGIN,
+            reader.index.to_bytes(8, "little"),
+            REQUEST_TIMEOUT_S,
+        )
+        next_chunk, digest = snapshot_protocol.decode_place(answer)
+        if not reader.seek(next_chunk, digest):
+            reader.seek(0, bytes(32))
+
+    async def _send_rest(self, follower: int, reader: SnapshotReader) -> None:
+        """Send from where the reader stands, no faster than the pace allows."""
+        due = self._loop.time()
+        chunk = await self._read(reader)
+        while chunk:
+            ahead = self._loop.create_task(self._read(reader))
+            try:
+                await self._transport.request(
+                    follower, snapshot_protocol.CHUNK, chunk, REQUEST_TIMEOUT_S
+                )
+                due = max(due + len(chunk) / self._bytes_per_s, self._loop.time() - RETRY_S)
+                if due > self._loop.time():
+                    await asyncio.sleep(due - self._loop.time())
+            except PeerError:
+                await ahead
+                raise
+            except asyncio.CancelledError:
+                ahead.cancel()
+                raise
+            chunk = await ahead
+        if not reader.finished:
+            raise OutcomeUnknown(follower, "the snapshot ended early")
+
+    async def _read(self, reader: SnapshotReader) -> bytes:
+        return await self._loop.run_in_executor(None, reader.read, CHUNK_BYTES)
