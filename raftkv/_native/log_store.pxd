@@ -45,3 +45,4 @@ cdef class LogStore:
     cdef int write_meta(self, dict items, bint drop_entries) except -1
     cdef object decode(self, uint64_t index, MDB_val *value)
     cdef uint64_t read_term(self, uint64_t index) except? 0
+    cdef uint64_t term_for_writer(self, uint64_t index) except? 0

@@ -512,6 +512,28 @@ cdef class LogStore:
         if batch.count:
             self.last = batch.first_index + batch.count - 1
 
+    cdef uint64_t term_for_writer(self, uint64_t index) except? 0:
+        """Like `read_term`, in the writing thread: `reader` belongs to the reading one."""
+        cdef MDB_txn *txn = NULL
+        cdef MDB_val key
+        cdef MDB_val value
+        cdef uint8_t raw[KEY_BYTES]
+        cdef uint64_t term = 0
+        cdef int code = mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn)
+        if code == 0:
+            put_u64_be(raw, index)
+            key.mv_size = KEY_BYTES
+            key.mv_data = raw
+            code = mdb_get(txn, self.entries_dbi, &key, &value)
+            if code == 0 and value.mv_size >= RECORD_HEADER_BYTES:
+                term = get_u64_le(<uint8_t *>value.mv_data)
+            mdb_txn_abort(txn)
+        if code == MDB_NOTFOUND or (code == 0 and term == 0):
+            raise CorruptLogError(index, "the record is missing or empty")
+        if code != 0:
+            fail("read a term", code)
+        return term
+
     def truncate_prefix(self, uint64_t index):
         cdef MDB_txn *txn = NULL
         cdef uint64_t base = self.base_index
@@ -525,7 +547,9 @@ cdef class LogStore:
         self.check_writable()
         if index <= base:
             return
-        term = self.term(index)
+        if index > self.last:
+            raise LogUnavailable(index, self.last)
+        term = self.term_for_writer(index)
         sealed = seal(struct.pack("<QQ", index, term))
         value = PyBytes_AS_STRING(sealed)
         # Moved before the commit: a reader in between must not miss what is being dropped.

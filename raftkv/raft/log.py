@@ -201,16 +201,19 @@ class RaftLog:
         """Return the highest index <= `index` whose term is <= `term`, and that term.
 
         Two logs cannot agree above it, so whole terms are skipped (Raft §5.3, last paragraphs). The
-        term is 0 where the log does not reach that far back.
+        term is 0 where the log does not reach that far back; its beginning may be cut meanwhile.
         """
         index = min(index, self.last_index)
         base = self.first_index - 1
-        while index > base:
-            found = self.term(index)
-            if found <= term:
-                return index, found
-            index -= 1
-        return index, self.term(index) if index == base else 0
+        try:
+            while index > base:
+                found = self.term(index)
+                if found <= term:
+                    return index, found
+                index -= 1
+            return index, self.term(index) if index == base else 0
+        except LogCompacted:
+            return index, 0  # cut meanwhile by the log's writer
 
     def take_unstable(self) -> tuple[Entry, ...]:
         """Hand out what must be synced next. One at a time: `mark_stable` ends it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raftkv.raft import snapshots
+from raftkv.raft.errors import LogCompacted
 from raftkv.raft.messages import Entry, Message, MessageType
 from raftkv.raft.progress import Progress, ProgressState
 from raftkv.raft.roles import Role
@@ -41,7 +42,10 @@ def send_appends(state: RaftState) -> None:
         for _ in range(APPENDS_PER_READY_MAX):
             if not wants_append(state, progress):
                 break
-            _send_append(state, member, progress, slices)
+            try:
+                _send_append(state, member, progress, slices)
+            except LogCompacted:
+                break  # cut meanwhile by the log's writer; the next look finds out
 
 
 def _send_append(

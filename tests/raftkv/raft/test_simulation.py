@@ -209,7 +209,15 @@ PLANTED = [
 ]
 WORLDS: dict[Callable[[pytest.MonkeyPatch], None], Faults] = {
     forget_vote: COLLIDING,
-    read_without_asking: Faults(check_quorum=False),
+    read_without_asking: Faults(
+        check_quorum=False,
+        crash_every_ms=0,
+        partition_every_ms=4000,
+        partition_ms_max=8000,
+        read_every_ms=30,
+        propose_every_ms=100,
+        delay_ms_max=50,
+    ),
 }
 """The world in which a bug shows soonest, where that is not HARSH."""
 SEEDS_MAX = 40
