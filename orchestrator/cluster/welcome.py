@@ -19,12 +19,12 @@ processes and network, and reach what this user may. Memory and CPU limits are n
 """
 
 
-def kubectl_command() -> str:
-    """The kubectl to show: the one on PATH, or the one installed beside this interpreter."""
-    beside = Path(sys.executable).parent / "kubectl"
-    if shutil.which("kubectl") is None and beside.exists():
+def command(name: str) -> str:
+    """The command to show: the one on PATH, or the one installed beside this interpreter."""
+    beside = Path(sys.executable).parent / name
+    if shutil.which(name) is None and beside.exists():
         return str(beside)
-    return "kubectl"
+    return name
 
 
 def example_command() -> str:
@@ -36,7 +36,7 @@ def example_command() -> str:
 
 def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
     """Name the addresses and three commands to try."""
-    kubectl = kubectl_command()
+    kubectl = command("kubectl")
     flag = f" --kubeconfig {shlex.quote(str(settings.kubeconfig))}"
     if record.context not in ("", CONTEXT):
         flag += f" --context {record.context}"  # another cluster may become the current one
@@ -51,7 +51,7 @@ def welcome(settings: ClusterSettings, record: ClusterRecord) -> str:
         "Try:",
         f"  {kubectl}{flag} get nodes,pods -A -o wide",
         f"  {kubectl}{flag} {example_command()}",
-        f"  orchestrator status --data-dir {shlex.quote(str(settings.data_dir))}",
+        f"  {command('orchestrator')} status --data-dir {shlex.quote(str(settings.data_dir))}",
     ]
     if record.runtime == "process":
         lines += ["", NOT_ISOLATED]
