@@ -102,10 +102,12 @@ class LeaseTimer:
 
         Raises StoreError where nobody confirms it in time.
         """
+        if self.lessor.is_primary:
+            await self._confirm()
+        return self._answer_now(kind, lease_id)
+
+    def _answer_now(self, kind: str, lease_id: int) -> tuple[int, int] | None:
         lessor = self.lessor
-        if not lessor.is_primary:
-            return None
-        await self._confirm()
         if not lessor.is_primary:
             return None
         now = self._clock()

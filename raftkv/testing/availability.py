@@ -12,7 +12,7 @@ from raftkv.testing.kv_model import mutates
 __all__ = ["Availability", "FaultSpan"]
 
 RECOVERY_S = 3.0
-"""A pause that begins so soon after a fault has ended is put down to it."""
+"""A pause so soon after a fault has ended is put down to it, if no other fault began."""
 NONE = "none"
 
 
@@ -50,10 +50,12 @@ class Availability:
         )
         times = [began, *answers, ended]
         calm = dict.fromkeys(range(len(times) - 1))
-        for span in spans:
+        ordered = sorted(spans, key=lambda span: span.began)
+        for span, following in zip(ordered, [*ordered[1:], None], strict=True):
             self.counts[span.name] = self.counts.get(span.name, 0) + 1
             first = max(bisect_right(times, span.began) - 1, 0)
-            last = bisect_left(times, span.ended + RECOVERY_S)
+            end = span.ended + RECOVERY_S
+            last = bisect_left(times, min(end, following.began) if following else end)
             for at in range(first, min(last, len(times) - 1)):
                 calm.pop(at, None)
                 self._note(span.name, times[at + 1] - times[at])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -48,6 +49,7 @@ QUIET_S = LEASE_TTL_S / min(CLOCK_RATES) + LEASE_GRACE_S + 0.5
 BETWEEN_S = (0.3, 2.0)
 SECOND_FAULT = 0.2
 """The probability that a fault comes with another one, at another member."""
+TWO = "two at once"
 READY_S_MAX = 40.0
 FLAGS = ("--heartbeat-interval=100", "--election-timeout=1000", "--snapshot-count=2000")
 
@@ -79,7 +81,18 @@ class FaultRunner:
         self._compacted = 0
         rates = (1.0, *CLOCK_RATES)
         self._leases = LeaseBook(fastest=max(rates), slowest=min(rates))
+        self._record = EpochRecord()
         self.totals = Totals()
+
+    def write_record(self, path: Path) -> None:
+        """Write down all that clients saw in the last epoch, by the time of the call."""
+        with path.open("w") as file:
+            for operation in sorted(self._record.operations, key=lambda one: one.called):
+                print(" ".join(str(operation).split()), file=file)
+            for stream in self._record.streams:
+                print(f"watch of {stream.client} at {stream.endpoint}", file=file)
+                for when, response in stream.responses:
+                    print(f"    {when:.6f}", " ".join(str(response).split()), file=file)
 
     def run(self, seconds: float) -> None:
         """Run epochs for so long, at least one. Raises Violation, ClusterNotReady."""
@@ -109,8 +122,12 @@ class FaultRunner:
             quiet_since = time.monotonic()
             time.sleep(QUIET_S)
             ended = time.monotonic()
-        finally:
-            record = load.finish()
+        except BaseException:
+            with suppress(Exception):  # what came first is what matters
+                load.finish()
+            raise
+        record = load.finish()
+        self._record = record
         self._check_running()
         self.totals.availability.add(record.operations, spans, began, ended)
         self._check(record, quiet_since)
@@ -141,7 +158,7 @@ class FaultRunner:
         for fault, injection, began in sorted(active, key=lambda one: one[2] + one[1].seconds):
             time.sleep(max(began + injection.seconds - time.monotonic(), 0))
             fault.end(injection)
-            name = fault.name if len(active) == 1 else "two at once"
+            name = fault.name if len(active) == 1 else TWO
             spans.append(FaultSpan(name, injection.member, began, time.monotonic()))
         return spans[:1] if len(active) == 2 else spans
 
@@ -193,30 +210,20 @@ class FaultRunner:
         )
 
 
-def table_of(totals: Totals) -> Table:
-    """Return the summary of a run."""
-    table = Table("fault", "times", "longest time without a write", title="Faults")
-    availability = totals.availability
-    for name in (*FAULTS, "two at once", NONE):
-        if name in availability.longest_s:
-            count = str(availability.counts.get(name, ""))
-            table.add_row(name, count, f"{availability.longest_s[name]:.2f} s")
-    return table
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 where a violation was found."""
     parser = argparse.ArgumentParser(prog="python -m raftkv.testing.fault_runner")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to break things")
     parser.add_argument("--seed", type=int, default=None, help="what to ask and to break")
     parser.add_argument("--faults", default=",".join(GROUPS), help=f"some of {','.join(GROUPS)}")
+    parser.add_argument("--loopback", action="store_true", help="no namespaces: kill and pause")
     parser.add_argument("--directory", type=Path, help="where data and logs go; default: temporary")
     given = parser.parse_args(arguments)
     groups = set(given.faults.split(","))
     if not groups <= set(GROUPS):
         parser.error(f"no such faults: {', '.join(sorted(groups - set(GROUPS)))}")
     console = Console()
-    missing = missing_facilities()
+    missing = ["--loopback"] if given.loopback else missing_facilities()
     if missing:
         console.log(f"without namespaces ({', '.join(missing)}): kill and pause only")
     else:
@@ -230,36 +237,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("none of these faults is possible here")
     seed = given.seed if given.seed is not None else random.randrange(1 << 32)
     console.log(f"seed {seed}, {', '.join(fault.name for fault in faults)}")
-    with tempfile.TemporaryDirectory(prefix="raftkv-faults-") as temporary:
-        directory = given.directory or Path(temporary)
-        directory.mkdir(parents=True, exist_ok=True)
-        kind = ProcessCluster if missing else NamespaceCluster
-        with kind(MEMBERS, directory, FLAGS) as cluster:
-            runner = FaultRunner(cluster, faults, seed, console)
-            return _run(runner, given.minutes * 60, console)
+    directory = given.directory or Path(tempfile.mkdtemp(prefix="raftkv-faults-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    kind = ProcessCluster if missing else NamespaceCluster
+    with kind(MEMBERS, directory, FLAGS) as cluster:
+        runner = FaultRunner(cluster, faults, seed, console)
+        violation = _run(runner, given.minutes * 60)
+    _print_totals(runner.totals, console)
+    if violation is None:
+        console.print("violations: 0")
+        if given.directory is None:
+            shutil.rmtree(directory)
+        return 0
+    runner.write_record(directory / "history.txt")
+    console.print(f"violations: 1; members' logs and the last epoch are in {directory}")
+    print(violation, flush=True)
+    return 1
 
 
-def _run(runner: FaultRunner, seconds: float, console: Console) -> int:
-    violation: Violation | None = None
+def _run(runner: FaultRunner, seconds: float) -> Violation | None:
+    """Run, and return what was found."""
     try:
         runner.run(seconds)
-    except (Violation, ClusterNotReady) as error:
-        violation = (
-            error if isinstance(error, Violation) else Violation("members serve", str(error))
-        )
-    totals = runner.totals
-    console.print(table_of(totals))
+    except Violation as violation:
+        return violation
+    except ClusterNotReady as error:
+        return Violation("a healed cluster serves", str(error))
+    return None
+
+
+def _print_totals(totals: Totals, console: Console) -> None:
+    table = Table("fault", "times", "longest time without a write", title="Faults")
+    availability = totals.availability
+    for name in (*FAULTS, TWO, NONE):
+        if name in availability.longest_s:
+            count = str(availability.counts.get(name, ""))
+            table.add_row(name, count, f"{availability.longest_s[name]:.2f} s")
+    console.print(table)
     counts = ", ".join(f"{totals.operations[one]} {one.value}" for one in Outcome)
     console.print(
         f"{totals.epochs} epochs; requests: {counts}; {totals.revisions} revisions,"
         f" {totals.streams} watch streams; checked in {totals.checking_s:.1f} s"
     )
-    if violation is None:
-        console.print("violations: 0")
-        return 0
-    console.print("violations: 1", style="bold red")
-    print(violation, flush=True)
-    return 1
 
 
 if __name__ == "__main__":

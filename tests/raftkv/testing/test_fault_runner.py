@@ -64,3 +64,21 @@ def test_pauses_are_put_down_to_faults() -> None:
     availability.add(writes, spans, began=0.5, ended=17)
     assert availability.counts == {"kill": 1}
     assert availability.longest_s == {"kill": 3.0, NONE: 10.0}
+
+
+def test_a_pause_after_the_next_fault_is_that_ones() -> None:
+    writes = [put(second) for second in (1, 2, 3, 4, 9)]
+    spans = [FaultSpan("pause", 0, 3.5, 5.0), FaultSpan("kill", 0, 1.5, 1.8)]
+    availability = Availability()
+    availability.add(writes, spans, began=0.5, ended=9)
+    assert availability.longest_s == {"kill": 1.0, "pause": 5.0, NONE: 0.5}
+
+
+@pytest.mark.slow
+def test_on_loopback() -> None:
+    """Where there are no namespaces it says so, and kills and pauses."""
+    done = run("--minutes=0.2", "--seed=7", "--loopback")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kill and pause only" in done.stdout
+    assert "violations: 0" in done.stdout
+    assert run("--loopback", "--faults=partition").returncode == 2
