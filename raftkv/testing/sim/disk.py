@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from raftkv.errors import StoreIOError
+from raftkv.raft.messages import HardState
 from raftkv.raft.ready import PersistWork
 from raftkv.testing.memory_log import MemoryLog
 from raftkv.testing.sim.loop import MemberLoop
@@ -35,6 +36,7 @@ class SimulatedDisk:
     dice: random.Random
     log: MemoryLog = field(default_factory=MemoryLog)
     sync_us_max: int = 3 * MS
+    flush_us_max: int = 5 * MS
     failing: int = 0
     """Writes that will fail from now on."""
     full: bool = False
@@ -50,6 +52,10 @@ class SimulatedDisk:
     def delay_us(self) -> int:
         """Return how long the next sync takes."""
         return 100 + self.dice.randrange(self.sync_us_max)
+
+    def flush_delay_us(self) -> int:
+        """Return how long the next flush of the state takes."""
+        return self.delay_us() + self.dice.randrange(self.flush_us_max)
 
 
 class SimulatedWriter:
@@ -72,6 +78,12 @@ class SimulatedWriter:
     def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None:
         """Drop entries at and below `index`, between two appends."""
         self._put(lambda: self._disk.log.truncate_prefix(index), callback or _nothing)
+
+    def reset(
+        self, index: int, term: int, hard_state: HardState | None, callback: Callable[[], None]
+    ) -> None:
+        """Drop all entries, between two appends: the log begins behind a snapshot."""
+        self._put(lambda: self._disk.log.reset(index, term, hard_state), callback)
 
     def close(self) -> None:
         """Take no more work."""
@@ -127,7 +139,7 @@ class SimulatedFlushPool(Executor):
         """Do something a little later; whoever waits for it before has it done at once."""
         job = _Job(self._disk, lambda: fn(*args, **kwargs))
         self._pending = [one for one in self._pending if not one.done()] + [job]
-        self._disk.scheduler.later(2 * self._disk.delay_us(), job.work)
+        self._disk.scheduler.later(self._disk.flush_delay_us(), job.work)
         return job
 
     def crash(self) -> None:

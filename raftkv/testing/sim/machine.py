@@ -12,6 +12,7 @@ from raftkv.config import ClusterConfig, Config, Endpoint
 from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
+from raftkv.raft.log import must_reset
 from raftkv.raft.messages import Entry
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import Ready
@@ -19,7 +20,7 @@ from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
-from raftkv.server.membership import Membership
+from raftkv.server.membership import Membership, stored_configuration
 from raftkv.testing.sim.disk import SimulatedDisk, SimulatedFlushPool, SimulatedWriter
 from raftkv.testing.sim.loop import MemberLoop
 from raftkv.testing.sim.network import SimulatedNetwork
@@ -55,7 +56,9 @@ def simulated_config(plan: Plan, number: int, directory: Path) -> Config:
         listen_peer=Endpoint(peer_url, f"10.0.0.{number + 1}", 2380),
         listen_metrics=(),
         cluster=ClusterConfig(urls, "simulated", existing=False),
+        election_ticks=plan.election_ticks,
         snapshot_count=plan.snapshot_count,
+        snapshot_catchup_entries=plan.snapshot_count,
         progress_notify_interval_s=2.0,
         pre_vote=plan.pre_vote,
     )
@@ -65,10 +68,13 @@ class ObservedNode(RaftNode):
     """The real node; tells what it hands out for applying."""
 
     on_committed: Callable[[Entry], None]
+    on_installing: Callable[[int], None]
 
     def ready(self) -> Ready:
         """Return what the node owes, having told the checker of committed entries."""
         ready = super().ready()
+        if ready.snapshot is not None:
+            self.on_installing(ready.snapshot.index)
         for entry in ready.committed_entries:
             self.on_committed(entry)
         return ready
@@ -101,6 +107,7 @@ class Machine:
             directory,
             random.Random(f"{plan.seed} disk {number}"),
             sync_us_max=plan.sync_us_max,
+            flush_us_max=plan.flush_us_max,
         )
         self.life = 0
         self.is_up = False
@@ -159,16 +166,21 @@ class Machine:
             flush_pool=self.pool,
         )
         self.store = store
+        if must_reset(self.disk.log, store.applied_index, store.applied_term):
+            self.disk.log.reset(store.applied_index, store.applied_term)
+        rows = store.member_records()
+        membership.load(rows)
         dice = random.Random(f"{self.plan.seed} raft {self.number} {self.life}")
         self.node = node = ObservedNode(
             self._raft_config(),
-            Configuration(membership.ids),
+            stored_configuration(rows) or Configuration(membership.ids),
             self.disk.log,
             self.disk.log.hard_state(),
             store.applied_index,
             dice,
         )
         node.on_committed = lambda entry: self._on_applying(self, entry)
+        node.on_installing = self._installing
         self.writer = SimulatedWriter(self.disk, self.loop, self._failed)
         self.transport = SimulatedTransport(
             self.id,
@@ -188,18 +200,22 @@ class Machine:
             store,
             self.writer,
             cast(PeerTransport, self.transport),
-            LogTrimmer(self.disk.log.first_index, config.snapshot_count),
+            LogTrimmer(self.disk.log.first_index, config.snapshot_catchup_entries),
             life=self.life << 32,
             read_seed=dice.getrandbits(62),
             on_fatal=self._failed,
         )
         return Member(config, membership, parts)
 
+    def _installing(self, index: int) -> None:
+        self.note(f"installs a snapshot at {index}")
+        self.applied_index = index
+
     def _raft_config(self) -> RaftConfig:
         bounds: dict[str, Any] = {}
-        if self.plan.small_appends:
+        if self.plan.entries_per_append_max:
             bounds = {
-                "entries_per_append_max": 3,
+                "entries_per_append_max": self.plan.entries_per_append_max,
                 "inflight_appends_max": 4,
                 "append_bytes_max": 512,
                 "committed_bytes_max": 1024,

@@ -17,8 +17,8 @@ __all__ = ["Link", "NetworkQuality", "SimulatedNetwork"]
 NEVER = 1 << 62
 """A time after every run."""
 
-DIAL_US_MAX = 300 * MS
-"""How long it may take until a connection is there again."""
+DIAL_US_MAX = (2 * MS, 2 * MS, 20 * MS, 300 * MS)
+"""How long it may take until a connection is there again: one of these, by chance."""
 
 
 @dataclass(slots=True)
@@ -94,7 +94,8 @@ class SimulatedNetwork:
         return self.link(sender, receiver).usable_at_us <= self.scheduler.now_us
 
     def _dial(self, link: Link) -> None:
-        link.usable_at_us = self.scheduler.now_us + 1 + link.dice.randrange(DIAL_US_MAX)
+        longest_us = DIAL_US_MAX[link.dice.randrange(len(DIAL_US_MAX))]
+        link.usable_at_us = self.scheduler.now_us + 1 + link.dice.randrange(longest_us)
 
     def _lose(self, link: Link) -> None:
         """End a connection, and tell its owner a little later."""

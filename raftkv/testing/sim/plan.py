@@ -39,6 +39,19 @@ FAULT_KINDS = {
 }
 """Kinds of fault and how likely each is, relative to the others."""
 
+STORM_KINDS = ("crash", "crash", "isolate", "one_way", "cut_link", "clog", "pause")
+"""Kinds of fault of which many strike at once, each for a short time."""
+
+STORM_US = 3 * SECOND
+"""How long a storm is."""
+
+STORM_INTERVAL_US = 200 * MS
+"""Mean time between two faults of a storm."""
+
+WEATHER = {"calm": 1, "mixed": 5, "storms": 3, "hurricane": 3}
+"""What kinds of world there are, and how likely each is. In a hurricane members are back before an
+election ends, elections collide, and leaders come and go too fast for much work."""
+
 REQUEST_KINDS = {
     "put": 30,
     "get": 22,
@@ -90,16 +103,20 @@ class Plan:
     """Everything that a run is made of."""
 
     seed: int
+    weather: str
     members: int
     duration_us: int
     rates: tuple[float, ...]
     """Seconds of each member's clock in a second."""
     quality: NetworkQuality
     sync_us_max: int
+    flush_us_max: int
     pre_vote: bool
+    election_ticks: int
     snapshot_count: int
     table_bytes_max: int
-    small_appends: bool
+    entries_per_append_max: int
+    """0: everything in the core is as large as in production."""
     faults: tuple[Fault, ...] = field(default=())
     requests: tuple[Request, ...] = field(default=())
 
@@ -107,11 +124,14 @@ class Plan:
         """Return the options in one line."""
         quality = self.quality
         return (
-            f"members={self.members} seconds={self.duration_us // SECOND}"
+            f"{self.weather} members={self.members} seconds={self.duration_us // SECOND}"
             f" faults={len(self.faults)} requests={len(self.requests)}"
             f" delay<={quality.delay_us_max / MS:g}ms loss={quality.loss:.3f}"
             f" duplicate={quality.duplicate:.3f} sync<={self.sync_us_max / MS:g}ms"
-            f" pre_vote={self.pre_vote} snapshot_count={self.snapshot_count}"
+            f" flush<={self.flush_us_max / MS:g}ms"
+            f" pre_vote={self.pre_vote} election_ticks={self.election_ticks}"
+            f" append<={self.entries_per_append_max or 'default'}"
+            f" snapshot_count={self.snapshot_count}"
             f" rates={','.join(f'{rate:.3f}' for rate in self.rates)}"
         )
 
@@ -120,48 +140,64 @@ def draw_plan(seed: int) -> Plan:
     """Return what a seed stands for."""
     dice = random.Random(f"plan {seed}")
     members = dice.choice((3, 3, 3, 3, 5))
-    duration_us = dice.choice((15, 20, 20, 30)) * SECOND
+    weather = dice.choices(list(WEATHER), list(WEATHER.values()))[0]
+    hard = weather == "hurricane"
+    duration_us = dice.choice((6, 8, 10) if hard else (8, 12, 16, 24)) * SECOND
     skewed = dice.random() < 0.3
     rates = tuple(1 + (dice.random() - 0.5) * 0.1 if skewed else 1.0 for _ in range(members))
     lossy = dice.random() < 0.5
     quality = NetworkQuality(
-        delay_us_max=dice.choice((1, 5, 5, 20, 60)) * MS,
+        delay_us_max=dice.choice((5, 20, 60) if hard else (1, 5, 5, 20, 60)) * MS,
         loss=dice.random() * 0.05 if lossy else 0.0,
         duplicate=dice.random() * 0.05 if lossy else 0.0,
     )
     return Plan(
         seed=seed,
+        weather=weather,
         members=members,
         duration_us=duration_us,
         rates=rates,
         quality=quality,
-        sync_us_max=dice.choice((1, 3, 10, 40)) * MS,
-        pre_vote=dice.random() < 0.8,
+        sync_us_max=dice.choice((3, 40, 200) if hard else (1, 3, 10, 40, 200)) * MS,
+        flush_us_max=dice.choice((5, 50, 1000)) * MS,
+        pre_vote=dice.random() < (0.3 if hard else 0.8),
+        election_ticks=dice.choice((3, 5) if hard else (10, 10, 5)),
         snapshot_count=dice.choice((4, 16, 64, 1000)),
         table_bytes_max=dice.choice((2048, 16384, 1 << 20)),
-        small_appends=dice.random() < 0.5,
-        faults=_draw_faults(dice, members, duration_us),
+        entries_per_append_max=dice.choice((0, 1, 3)),
+        faults=_draw_faults(dice, members, duration_us, weather),
         requests=_draw_requests(dice, duration_us),
     )
 
 
-def _draw_faults(dice: random.Random, members: int, duration_us: int) -> tuple[Fault, ...]:
+def _draw_faults(
+    dice: random.Random, members: int, duration_us: int, weather: str
+) -> tuple[Fault, ...]:
     kinds, weights = list(FAULT_KINDS), list(FAULT_KINDS.values())
-    count = dice.choice((0, 4, 8, 12, 20))
-    first_us = SECOND
     faults = []
-    for _ in range(count):
+
+    def draw(at_us: int, kind: str, duration_us: int) -> None:
         target = LEADER if dice.random() < 0.5 else dice.randrange(members)
-        faults.append(
-            Fault(
-                at_us=first_us + dice.randrange(duration_us - first_us),
-                kind=dice.choices(kinds, weights)[0],
-                target=target,
-                other=dice.randrange(members),
-                duration_us=dice.choice((50, 300, 1500, 4000)) * MS + dice.randrange(SECOND),
-                noticed=dice.random() < 0.5,
-            )
-        )
+        other, noticed = dice.randrange(members), dice.random() < 0.5
+        faults.append(Fault(at_us, kind, target, other, duration_us, noticed))
+
+    def storm(start_us: int, end_us: int, longest_us: int) -> None:
+        """Many short faults, one every fifth of a second."""
+        for _ in range((end_us - start_us) // STORM_INTERVAL_US):
+            at_us = start_us + dice.randrange(end_us - start_us)
+            draw(at_us, dice.choice(STORM_KINDS), 1 + dice.randrange(longest_us))
+
+    if weather == "hurricane":
+        storm(0, duration_us, dice.choice((60, 200, 600)) * MS)
+    elif weather != "calm":
+        for _ in range(dice.choice((4, 8, 12, 20))):
+            kind = dice.choices(kinds, weights)[0]
+            duration = dice.choice((5, 50, 300, 1500, 4000)) * MS
+            draw(dice.randrange(duration_us), kind, duration + dice.randrange(duration))
+    if weather == "storms":
+        for _ in range(dice.choice((1, 2))):
+            start_us = dice.randrange(duration_us)
+            storm(start_us, start_us + STORM_US, 300 * MS)
     return tuple(sorted(faults, key=lambda fault: fault.at_us))
 
 

@@ -66,6 +66,14 @@ class SimulatedHandle:
             self.context.run(self.callback, *self.args)
 
 
+EVENTS_MAX = 400_000
+"""More than any run of sound members needs; one that exceeds it is stuck in a circle."""
+
+
+class TooManyEvents(AssertionError):
+    """A run does not end."""
+
+
 class Scheduler:
     """Everything that is going to happen in one run."""
 
@@ -101,6 +109,8 @@ class Scheduler:
             if handle._cancelled:
                 continue
             self.event_count += 1
+            if self.event_count > EVENTS_MAX:
+                raise TooManyEvents(f"{EVENTS_MAX} events in {self.now_us / SECOND:.1f} s")
             if handle.owner is None:
                 handle.call()
             else:

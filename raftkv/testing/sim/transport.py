@@ -158,7 +158,7 @@ class SimulatedTransport:
             )
 
         target._note(f"<- {self.member_id:x} asks {kind}")
-        target.loop.call_soon(target.loop.create_task, work())
+        target.loop.call_soon(lambda: target.loop.create_task(work()))
 
 
 def _give_up(answer: asyncio.Future[Any], peer_id: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from raftkv.raft.messages import Entry
 from raftkv.testing.history import Operation, Outcome
 from raftkv.testing.safety import SafetyChecker, SafetyViolation
-from raftkv.testing.sim.clients import READS, Client
+from raftkv.testing.sim.clients import LEASE_TTL_S, READS, Client
 from raftkv.testing.sim.machine import Machine
 from raftkv.testing.sim.nemesis import Nemesis
 from raftkv.testing.sim.network import SimulatedNetwork
@@ -31,8 +31,14 @@ PROGRESS_TICKS_MAX = 150
 """Ticks (of 100 ms) after the last fault within which every member has a leader, all that is
 committed, and every client an answer."""
 
+REQUESTS_US = 120 * SECOND
+"""How long clients may take for all the requests that faults held up."""
+
+LEASES_US = (LEASE_TTL_S + 6) * SECOND
+"""Time to live, the extension after an election, and a revocation that is tried again."""
+
 CLIENTS_US = 12 * SECOND
-"""How long clients may take to finish what they have begun when the faults are over."""
+"""How long members and watchers may then take to be level."""
 
 STARTS_US_MAX = 300 * MS
 """Within which time the members are first started."""
@@ -145,6 +151,7 @@ class World:
         self._note("", "the faults end")
         self.nemesis.end()
         recovery_us = self._recover()
+        self._outlive_leases()
         truth = self._truth()
         self._judge(truth)
         outcomes = {
@@ -176,14 +183,22 @@ class World:
                 "Progress", f"no agreement {PROGRESS_TICKS_MAX} ticks after the faults ended"
             )
         recovery_us = scheduler.now_us - calm_us
-        finished = self._run_while_not(
-            lambda: all(client.is_done for client in self.clients), 1 << 62
-        )
-        assert finished
+        limit_us = scheduler.now_us + REQUESTS_US
+        if not self._run_while_not(lambda: all(one.is_done for one in self.clients), limit_us):
+            raise SafetyViolation("Progress", "clients get no answers in a calm world")
         limit_us = scheduler.now_us + CLIENTS_US
         if not self._run_while_not(lambda: self._is_level() and self._watchers_level(), limit_us):
             raise SafetyViolation("Progress", "watchers or members lag behind in a calm world")
         return recovery_us
+
+    def _outlive_leases(self) -> None:
+        """Demand that leases which nobody renews any more come to their end."""
+        limit_us = self.scheduler.now_us + LEASES_US
+        if not self._run_while_not(
+            lambda: self._is_level() and not any(one.store.lease_ids() for one in self.machines),
+            limit_us,
+        ):
+            raise SafetyViolation("Lease Expiry", "leases outlive their time to live")
 
     def _run_while_not(self, done: object, end_us: int) -> bool:
         """Let time pass until something holds, looking every few events."""

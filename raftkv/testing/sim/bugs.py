@@ -1,0 +1,116 @@
+"""Bugs planted on purpose, to prove that the simulator would notice them.
+
+Each is a small change to the real code, made by patching it for a while, as somebody might make it
+by mistake. `BUGS` says within how many seeds each is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from raftkv.testing.sim import worlds
+from raftkv.testing.sim.planted import core, server, storage
+from raftkv.testing.sim.planted.patch import Patch
+from raftkv.testing.sim.world import run
+from raftkv.testing.sim.worlds import World
+
+__all__ = ["BUGS", "Bug", "hunt", "planted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """One planted bug."""
+
+    plant: Callable[[Patch], None]
+    world: World
+    seeds_max: int
+    """It is caught within seeds 0 .. seeds_max - 1."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.plant.__name__
+
+
+BUGS = (
+    Bug(core.vote_not_persisted, worlds.colliding, 40),
+    Bug(core.vote_for_anyone, worlds.ordinary, 40),
+    Bug(core.vote_twice, worlds.colliding, 40),
+    Bug(core.commit_old_term_by_counting, worlds.harsh, 40),
+    Bug(core.commit_with_a_minority, worlds.ordinary, 40),
+    Bug(core.acknowledge_before_sync, worlds.harsh, 40),
+    Bug(core.count_oneself_before_sync, worlds.harsh, 40),
+    Bug(core.truncate_on_every_append, worlds.ordinary, 40),
+    Bug(core.accept_without_matching, worlds.ordinary, 40),
+    Bug(core.vouch_for_replaced_entries, worlds.harsh, 40),
+    Bug(core.believe_own_optimism, worlds.ordinary, 40),
+    Bug(core.read_without_asking, worlds.reading, 40),
+    Bug(core.read_before_own_commit, worlds.ordinary, 40),
+    Bug(core.read_joins_a_running_round, worlds.reading, 40),
+    Bug(server.serve_reads_before_applied, worlds.ordinary, 40),
+    Bug(server.propose_again_at_a_leader_change, worlds.ordinary, 40),
+    Bug(server.give_up_at_a_leader_change, worlds.ordinary, 40),
+    Bug(server.propose_in_a_later_term, worlds.harsh, 40),
+    Bug(server.reuse_batch_ids, worlds.ordinary, 40),
+    Bug(server.answer_for_others, worlds.ordinary, 40),
+    Bug(server.renew_without_effect, worlds.ordinary, 40),
+    Bug(server.expire_at_promotion, worlds.ordinary, 40),
+    Bug(server.never_expire, worlds.ordinary, 40),
+    Bug(server.trim_what_is_not_flushed, worlds.ordinary, 40),
+    Bug(storage.apply_twice_after_restart, worlds.ordinary, 40),
+    Bug(storage.skip_events_at_compaction, worlds.ordinary, 40),
+    Bug(storage.repeat_events, worlds.ordinary, 40),
+    Bug(storage.sync_late, worlds.harsh, 40),
+    Bug(storage.reorder_syncs, worlds.colliding, 40),
+    Bug(storage.tear_a_write, worlds.harsh, 40),
+    Bug(storage.flush_late, worlds.ordinary, 40),
+)
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Have a bug in the code for a while."""
+    patch = Patch()
+    try:
+        bug.plant(patch)
+        yield
+    finally:
+        patch.undo()
+
+
+def hunt(bug: Bug) -> tuple[int, Exception] | None:
+    """Return the first seed that catches a bug, and what it raised; None if no seed does."""
+    with planted(bug):
+        for seed in range(bug.seeds_max):
+            try:
+                run(bug.world(seed))
+            except Exception as error:
+                return seed, error
+    return None
+
+
+def main(arguments: Any = None) -> None:
+    """Say of each bug which seed caught it, and how."""
+    for bug in BUGS:
+        if arguments and bug.name not in arguments:
+            continue
+        try:
+            found = hunt(bug)
+        except AttributeError as missing:
+            print(f"{bug.name}: cannot be planted: {missing!r}", flush=True)
+            continue
+        if found is None:
+            print(f"{bug.name}: NOT CAUGHT in {bug.seeds_max} seeds", flush=True)
+        else:
+            seed, error = found
+            text = f"{type(error).__name__}: {error}".replace("\n", " ")[:110]
+            print(f"{bug.name}: seed {seed}: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Planted bugs, by the layer that they are in."""

@@ -1,0 +1,125 @@
+"""Bugs in how a member handles proposals, reads, leases and its log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raftkv._native.command_batch import answer, read_header
+from raftkv.errors import ERRORS
+from raftkv.lease.lessor import Lessor
+from raftkv.raft.errors import ProposalDropped
+from raftkv.server import forwarding
+from raftkv.server.log_trimmer import LogTrimmer
+from raftkv.server.member import Member
+from raftkv.server.proposals import Proposals
+from raftkv.server.reads import ReadRounds
+from raftkv.testing.sim.planted.patch import Patch
+
+
+def serve_reads_before_applied(patch: Patch) -> None:
+    """Confirmed reads do not wait until their index is applied here."""
+
+    def serve(self: ReadRounds, _applied_index: int) -> None:
+        honest(self, 1 << 62)
+
+    honest = patch.set(ReadRounds, "serve", serve)
+
+
+def propose_again_at_a_leader_change(patch: Patch) -> None:
+    """What was proposed to a lost leader is proposed to the next one too."""
+
+    def follow_leader(self: Any, state: Any) -> None:
+        proposals = self.proposals
+        if state.leader_id:
+            proposals._sealed.extendleft(reversed(proposals._in_flight.values()))
+            proposals._in_flight.clear()
+        honest(self, state)
+
+    honest = patch.set(Member, "_follow_leader", follow_leader)
+
+
+def give_up_at_a_leader_change(patch: Patch) -> None:
+    """What was proposed to a lost leader is said not to have happened, before that is known."""
+
+    def follow_leader(self: Any, state: Any) -> None:
+        if state.leader_id:
+            self.proposals.settle(state.term + 1)
+        honest(self, state)
+
+    honest = patch.set(Member, "_follow_leader", follow_leader)
+
+
+def propose_in_a_later_term(patch: Patch) -> None:
+    """A leader proposes a forwarded batch that was meant for an earlier term."""
+
+    def propose_for(self: Any, _sender: int, message: forwarding.Propose) -> None:
+        if self.is_leader:
+            try:
+                self.node.propose(message.batch)
+            except ProposalDropped:
+                return
+            self.wake()
+
+    patch.set(Member, "_propose_for", propose_for)
+
+
+def reuse_batch_ids(patch: Patch) -> None:
+    """A restarted member counts its batches from the beginning again."""
+
+    def init(self: Any, member_id: int, _first: int, *rest: Any) -> None:
+        honest(self, member_id, 1, *rest)
+
+    honest = patch.set(Proposals, "__init__", init)
+
+
+def answer_for_others(patch: Patch) -> None:
+    """Any member that knows a batch's id takes the batch for its own."""
+
+    def apply_batch(self: Any, entry: Any) -> None:
+        _, batch_id, _, kind = read_header(entry.data)
+        if kind >= 64:
+            honest(self, entry)
+            return
+        batch = self.proposals.take(batch_id)
+        results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
+        if batch is not None and results is not None:
+            found = results[: len(batch.waiters)]
+            answer(batch.waiters[: len(found)], found, ERRORS)
+
+    honest = patch.set(Member, "_apply_batch", apply_batch)
+
+
+def renew_without_effect(patch: Patch) -> None:
+    """A keep-alive is answered, but the lease ends when it would have."""
+
+    def renew(self: Lessor, lease_id: int, now: float) -> int:
+        deadline = self._deadline.get(lease_id)
+        return 0 if deadline is None or deadline <= now else self._ttl_s[lease_id]
+
+    patch.set(Lessor, "renew", renew)
+
+
+def expire_at_promotion(patch: Patch) -> None:
+    """A new leader does not give leases their time again."""
+
+    def promote(self: Any, now: float, _extension_s: float) -> None:
+        honest(self, now, 0.0)
+        self._deadline = dict.fromkeys(self._deadline, now)
+        self._queued = dict(self._deadline)
+        self._rebuild_heap()
+
+    honest = patch.set(Lessor, "promote", promote)
+
+
+def never_expire(patch: Patch) -> None:
+    """Leases live for ever."""
+    patch.set(Lessor, "take_expired", lambda self, now, count_max=0: [])
+
+
+def trim_what_is_not_flushed(patch: Patch) -> None:
+    """The log drops entries that the flushed state does not cover."""
+
+    def due(self: LogTrimmer, _flushed_index: int) -> int:
+        return int(honest(self, self._applied))
+
+    honest = patch.set(LogTrimmer, "due", due)

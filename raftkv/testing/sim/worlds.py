@@ -1,0 +1,92 @@
+"""Worlds that are hostile in one particular way, for bugs that hide in others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from raftkv.testing.sim.network import NetworkQuality
+from raftkv.testing.sim.plan import LEADER, Fault, Plan, draw_plan
+from raftkv.testing.sim.scheduler import MS, SECOND
+
+__all__ = ["World", "colliding", "harsh", "ordinary", "reading"]
+
+World = Callable[[int], Plan]
+"""Turns a seed into a plan."""
+
+
+def ordinary(seed: int) -> Plan:
+    """What every seed is by itself."""
+    return draw_plan(seed)
+
+
+def _every(
+    dice: random.Random, end_us: int, mean_us: int, kinds: str, target: int, longest_us: int
+) -> list[Fault]:
+    """Return faults of some kinds at random times."""
+    faults = []
+    at_us = dice.randrange(2 * mean_us)
+    while at_us < end_us:
+        chosen = LEADER if target == LEADER and dice.random() < 0.7 else dice.randrange(3)
+        kind = dice.choice(kinds.split())
+        duration = 1 + dice.randrange(longest_us)
+        faults.append(Fault(at_us, kind, chosen, dice.randrange(3), duration, dice.random() < 0.5))
+        at_us += 1 + dice.randrange(2 * mean_us)
+    return faults
+
+
+def _world(seed: int, faults: list[Fault], **options: object) -> Plan:
+    plan = replace(draw_plan(seed), members=3, rates=(1.0, 1.0, 1.0), pre_vote=False)
+    ordered = tuple(sorted(faults, key=lambda fault: fault.at_us))
+    return replace(plan, faults=ordered, weather="special", **options)  # type: ignore[arg-type]
+
+
+def colliding(seed: int) -> Plan:
+    """Members are back before an election ends, and elections collide."""
+    dice = random.Random(f"colliding {seed}")
+    end_us = 8 * SECOND
+    return _world(
+        seed,
+        _every(dice, end_us, 60 * MS, "crash", 0, 12 * MS)
+        + _every(dice, end_us, 400 * MS, "crash isolate", LEADER, 300 * MS),
+        duration_us=end_us,
+        election_ticks=3,
+        sync_us_max=5 * MS,
+        quality=NetworkQuality(delay_us_max=120 * MS),
+    )
+
+
+def harsh(seed: int) -> Plan:
+    """Leaders come and go too fast for much work, and syncs are slow."""
+    dice = random.Random(f"harsh {seed}")
+    end_us = 10 * SECOND
+    return _world(
+        seed,
+        _every(dice, end_us, 300 * MS, "crash", LEADER, 200 * MS)
+        + _every(dice, end_us, 500 * MS, "isolate cut_link one_way", LEADER, 900 * MS),
+        duration_us=end_us,
+        election_ticks=3,
+        sync_us_max=dice.choice((100, 400)) * MS,
+        entries_per_append_max=1,
+        quality=NetworkQuality(delay_us_max=dice.choice((20, 120)) * MS, loss=0.05),
+    )
+
+
+def reading(seed: int) -> Plan:
+    """Much is read and written, in quick succession, while leaders are cut off."""
+    dice = random.Random(f"reading {seed}")
+    end_us = 8 * SECOND
+    plan = draw_plan(seed)
+    requests = tuple(
+        replace(request, think_us=request.think_us % (60 * MS), kind=dice.choice(("get", "put")))
+        for request in plan.requests
+    )
+    return _world(
+        seed,
+        _every(dice, end_us, 900 * MS, "isolate isolate pause clog", LEADER, 1500 * MS),
+        duration_us=end_us,
+        election_ticks=dice.choice((3, 10)),
+        requests=requests * 3,
+        quality=NetworkQuality(delay_us_max=dice.choice((5, 60)) * MS),
+    )
