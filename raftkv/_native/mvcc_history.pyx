@@ -59,17 +59,18 @@ cdef class HistoryWalk:
     def __dealloc__(self) -> None:
         buffer_free(&self.out)
 
-    cdef int walk(self, int64_t start) except -1:
-        """Visit every version of main revision in [start, end]: the tree's, then the tables'."""
-        walk_tree(self, start)
+    cdef int walk(self) except -1:
+        walk_tree(self)
         if self.view.frozen is not None:
-            walk_table(self, self.view.frozen, max(start, self.last_main + 1))
-        walk_table(self, self.view.active, max(start, self.last_main + 1))
-        return 0
+            walk_table(self, self.view.frozen)
+        return walk_table(self, self.view.active)
 
     cdef int visit(self, const KeyVersion *version) except -1:
         if self.hashing:
-            self.last_main = version.main
+            if self.records_left == 0:
+                self.full = True
+                return 0
+            self.records_left -= 1
             return add_to_hash(self, version)
         if version.main <= self.compact_revision and not kept_by_compaction(self, version):
             return 0
@@ -85,14 +86,24 @@ cdef class HistoryWalk:
         return 0
 
 
-cdef int walk_table(HistoryWalk walk, MemTable table, int64_t start) except -1:
+cdef inline int moved(HistoryWalk walk, const KeyVersion *version) noexcept:
+    """Put the walk behind a version that was visited."""
+    if not walk.full:
+        walk.next_main = version.main
+        walk.next_sub = version.sub + 1
+    return 0
+
+
+cdef int walk_table(HistoryWalk walk, MemTable table) except -1:
     cdef size_t i
     cdef Record *record
     cdef KeyVersion version
-    for i in range(table.position_of(start), table.records):
+    for i in range(table.position_of(walk.next_main), table.records):
         record = table.order[i]
         if walk.full or record.main > walk.end:
             break
+        if record.main == walk.next_main and record.sub < walk.next_sub:
+            continue
         version.key = record.node.key
         version.key_size = record.node.key_size
         version.main = record.main
@@ -104,16 +115,17 @@ cdef int walk_table(HistoryWalk walk, MemTable table, int64_t start) except -1:
         version.value_size = record.value_size
         version.has_value = True
         walk.visit(&version)
+        moved(walk, &version)
     return 0
 
 
-cdef int walk_tree(HistoryWalk walk, int64_t start) except -1:
+cdef int walk_tree(HistoryWalk walk) except -1:
     cdef MDB_cursor *cursor = NULL
     cdef MDB_val key, data
     cdef HistoryRecord record
     cdef KeyVersion version
     cdef uint8_t name[HISTORY_KEY_BYTES]
-    history_key(name, start if start > 0 else 0, 0)
+    history_key(name, walk.next_main, walk.next_sub)
     key.mv_data = name
     key.mv_size = HISTORY_KEY_BYTES
     check_status(
@@ -135,6 +147,7 @@ cdef int walk_tree(HistoryWalk walk, int64_t start) except -1:
             version.value_size = record.value_size
             version.has_value = True
             walk.visit(&version)
+            moved(walk, &version)
             status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
         if status != MDB_NOTFOUND:
             check_status(status, "read history")
@@ -183,15 +196,28 @@ cdef list collect_events(
     walk.end = end
     walk.events = []
     walk.bytes_max = bytes_max
-    walk.walk(start)
+    walk.next_main = max(start, 0)
+    walk.walk()
     return walk.events
 
 
-cdef uint32_t hash_history(MvccView view, int64_t end, int64_t compact_revision) except? 0:
-    cdef HistoryWalk walk = HistoryWalk()
-    walk.view = view
-    walk.end = end
-    walk.hashing = True
-    walk.compact_revision = compact_revision
-    walk.walk(0)
-    return walk.crc
+cdef class StateHash:
+    """See the .pxd."""
+
+    cdef int begin(self, MvccView view, int64_t compact_revision) except -1:
+        self.walk = HistoryWalk()
+        self.walk.view = view
+        self.walk.end = self.revision
+        self.walk.hashing = True
+        self.walk.compact_revision = self.compact_revision = compact_revision
+        self.done = False
+        return 0
+
+    cdef int step(self, int64_t records_max) except -1:
+        self.walk.full = False
+        self.walk.records_left = records_max
+        self.walk.walk()
+        if not self.walk.full:
+            self.done = True
+            self.value = self.walk.crc
+        return 0

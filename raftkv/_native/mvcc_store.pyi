@@ -1,6 +1,7 @@
 from concurrent.futures import Executor
 from typing import final
 
+from raftkv._native.mvcc_history import StateHash
 from raftkv._native.snapshot_reader import SnapshotReader
 from raftkv._native.snapshot_writer import SnapshotWriter
 
@@ -99,8 +100,16 @@ class MvccStore:
     def hash_kv(self, revision: int) -> tuple[int, int, int]:
         """Return (CRC-32C, compact revision, revision) of the state at a revision, 0: current.
 
-        Equal on all members at the same revision and compact revision. Cost: O(all versions).
-        StoreError COMPACTED or FUTURE_REV.
+        Equal on all members at the same revision and compact revision. Cost: O(all versions), at
+        once: for small states and tests. StoreError COMPACTED or FUTURE_REV.
+        """
+    def hash_begin(self, revision: int) -> StateHash:
+        """Begin what `hash_kv` does, to be worked off by `hash_step` while writes go on."""
+    def hash_step(self, work: StateHash, records_max: int) -> bool:
+        """Hash up to `records_max` versions more; tell whether it is done.
+
+        Begins anew when a compaction was applied since the last step, as that changes what is
+        hashed; StoreError COMPACTED when it passed the revision.
         """
     def lease_ttl(self, lease: int) -> int:
         """Return the granted TTL in seconds, 0 for an unknown lease."""

@@ -7,6 +7,7 @@ frozen table and compaction steps, both without the GIL. Contracts are in `mvcc_
 import struct
 import weakref
 
+from libc.stdint cimport INT64_MAX
 from libc.string cimport memcpy
 from raftkv._native.lmdb cimport (
     MDB_NEXT,
@@ -41,7 +42,7 @@ from raftkv._native.mvcc_request cimport (
     txn_only_reads,
     txn_only_serializable_reads,
 )
-from raftkv._native.mvcc_history cimport collect_events, hash_history
+from raftkv._native.mvcc_history cimport StateHash, collect_events
 from raftkv._native.mvcc_view cimport FOUND_VERSION, KeyVersion, key_value_size, write_key_value
 from raftkv._native.snapshot_reader cimport SnapshotReader
 from raftkv._native.snapshot_writer cimport SnapshotWriter
@@ -424,16 +425,31 @@ cdef class MvccStore:
         return collect_events(
             self.view, start_revision, end_revision, bytes_max, self.executor.compact_revision)
 
-    def hash_kv(self, int64_t revision):
+    def hash_begin(self, int64_t revision):
         self.check_open()
-        cdef int64_t compact_revision = self.executor.compact_revision
         if revision > self.executor.revision:
             raise StoreError(ERROR_FUTURE_REV)
-        if 0 < revision < compact_revision:
+        if 0 < revision < self.executor.compact_revision:
             raise StoreError(ERROR_COMPACTED)
-        if revision <= 0:
-            revision = self.executor.revision
-        return hash_history(self.view, revision, compact_revision), compact_revision, revision
+        cdef StateHash work = StateHash()
+        work.revision = revision if revision > 0 else self.executor.revision
+        work.begin(self.view, self.executor.compact_revision)
+        return work
+
+    def hash_step(self, StateHash work not None, int64_t records_max):
+        self.check_open()
+        if work.compact_revision != self.executor.compact_revision and not work.done:
+            if work.revision < self.executor.compact_revision:
+                raise StoreError(ERROR_COMPACTED)
+            work.begin(self.view, self.executor.compact_revision)
+        if not work.done:
+            work.step(max(records_max, 1))
+        return work.done
+
+    def hash_kv(self, int64_t revision):
+        cdef StateHash work = self.hash_begin(revision)
+        work.step(INT64_MAX)
+        return work.value, work.compact_revision, work.revision
 
     # -- leases ------------------------------------------------------------------------------
 

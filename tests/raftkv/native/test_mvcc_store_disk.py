@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from raftkv._native import mem_table, mvcc_store
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
 from raftkv.pb.etcd import rpc_pb2
+from raftkv.storage.state_hash import hash_state
 from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch
 
 Open = Callable[..., Driver]
@@ -234,6 +236,64 @@ def test_hashes_agree_however_the_members_flush_and_compact(open_store: Open) ->
         with pytest.raises(StoreError) as caught:
             stores[0].store.hash_kv(revision)
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize("records_max", [1, 3, 1000])
+def test_a_hash_in_steps_is_the_hash_at_once(open_store: Open, records_max: int) -> None:
+    """While it goes on, writes are applied, flushed and compacted on disk."""
+    store = open_store()
+    for number in range(60):
+        store.txn(success=[rpc_pb2.PutRequest(key=b"%d/%d" % (number % 7, i)) for i in range(3)])
+        if number % 20 == 0:
+            store.store.flush()
+    store.compact(20)
+    expected = store.store.hash_kv(50)
+    work = store.store.hash_begin(50)
+    steps = 1
+    while not store.store.hash_step(work, records_max):
+        steps += 1
+        store.put(b"key%d" % steps, b"new")
+        if steps % 5 == 0:
+            store.store.maybe_flush(force=True)
+        if steps % 7 == 0:
+            store.store.compact_step(2)
+    assert (work.value, work.compact_revision, work.revision) == expected
+    assert steps >= min(49 * 3 // records_max, 40) or records_max == 1000
+
+
+def test_a_compaction_during_a_hash_begins_it_anew_or_ends_it(open_store: Open) -> None:
+    store = open_store()
+    for number in range(30):
+        store.put(b"key%d" % (number % 5), b"%d" % number)
+    work = store.store.hash_begin(20)
+    assert not store.store.hash_step(work, 10)
+    store.compact(15)
+    while not store.store.hash_step(work, 3):
+        pass
+    assert (work.value, work.compact_revision, work.revision) == store.store.hash_kv(20)
+    work = store.store.hash_begin(20)
+    store.compact(25)
+    with pytest.raises(StoreError) as caught:
+        store.store.hash_step(work, 3)
+    assert caught.value.code == ErrorCode.COMPACTED
+
+
+async def test_a_loop_goes_on_while_a_state_is_hashed(open_store: Open) -> None:
+    store = open_store()
+    for number in range(3000):
+        store.put(b"key%d" % number)
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    assert await hash_state(store.store, 0) == store.store.hash_kv(0)
+    counting.cancel()
+    assert turns >= 2
 
 
 def test_keys_longer_than_lmdbs_keep_their_order_and_their_leases(open_store: Open) -> None:
