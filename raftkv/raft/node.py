@@ -6,8 +6,6 @@ The caller ticks it, steps messages into it and proposes; then, as long as `has_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from raftkv.raft import election, reconfiguration, replication, snapshots
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
@@ -28,51 +26,13 @@ from raftkv.raft.read_index import Reader
 from raftkv.raft.ready import PersistWork, ReadState, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.raft.state import RaftState
+from raftkv.raft.status import NodeStatus, status_of
 
 TERMLESS = frozenset({MessageType.READ_INDEX, MessageType.TRANSFER_LEADER})
 """Requests that a member passes on to whom it takes for the leader; their term is 0."""
 
 FROM_LEADER = frozenset({MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT})
 """Messages that only the leader of their term sends."""
-
-
-@dataclass(frozen=True, slots=True)
-class FollowerStatus:
-    """One follower as the leader sees it."""
-
-    match_index: int
-    next_index: int
-    state: ProgressState
-    recent_active: bool
-    inflight_appends: int
-    inflight_bytes: int
-    pending_snapshot: int
-    """In SNAPSHOT: the log behind this index will be needed; the snapshot may be of a later one."""
-    is_learner: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """A picture of the node at one moment."""
-
-    id: int
-    term: int
-    vote: int
-    role: Role
-    leader_id: int
-    commit_index: int
-    applied_index: int
-    stable_index: int
-    last_index: int
-    configuration: Configuration
-    """As of the last change that was applied here."""
-    transferee: int
-    """Who the leader hands over to, 0: nobody."""
-    uncommitted_bytes: int
-    damaged_appends: int
-    """APPENDs ignored since the start because an entry did not match its checksum."""
-    followers: dict[int, FollowerStatus]
-    """Empty unless leading."""
 
 
 class RaftNode:
@@ -148,35 +108,7 @@ class RaftNode:
 
     def status(self) -> NodeStatus:
         """Return a picture of the node."""
-        state = self._state
-        return NodeStatus(
-            id=state.id,
-            term=state.term,
-            vote=state.vote,
-            role=state.role,
-            leader_id=state.leader_id,
-            commit_index=state.log.commit_index,
-            applied_index=state.applied_index,
-            stable_index=state.log.stable_index,
-            last_index=state.log.last_index,
-            configuration=state.configuration,
-            transferee=state.transferee,
-            uncommitted_bytes=state.uncommitted_bytes,
-            damaged_appends=state.damaged_appends,
-            followers={
-                member: FollowerStatus(
-                    match_index=progress.match_index,
-                    next_index=progress.next_index,
-                    state=progress.state,
-                    recent_active=progress.recent_active,
-                    inflight_appends=len(progress.inflight),
-                    inflight_bytes=progress.inflight_bytes,
-                    pending_snapshot=progress.pending_snapshot,
-                    is_learner=member in state.configuration.learners,
-                )
-                for member, progress in state.peers.items()
-            },
-        )
+        return status_of(self._state)
 
     # --- what happens to the node ------------------------------------------------------------
 
@@ -188,6 +120,7 @@ class RaftNode:
             return
         election.tick_leadership(state)
         if state.role is Role.LEADER:
+            reconfiguration.leave_joint_if_due(state)
             replication.tick_heartbeat(state)
 
     def campaign(self) -> None:
@@ -514,6 +447,9 @@ class RaftNode:
         hard_state = None
         commit = state.log.commit_index
         installing = self._installing is not None
+        if self._installing is not None:
+            # Entries behind the snapshot may be committed already, but are not in this write.
+            commit = self._installing.index
         if installing or (state.term, state.vote, commit) != (*self._taken, self._taken_commit):
             hard_state = HardState(state.term, state.vote, commit)
             self._taken = (state.term, state.vote)

@@ -194,6 +194,25 @@ def test_entries_that_arrive_meanwhile_are_kept_for_after_the_installation() -> 
     assert driven.log.last_index == 10
 
 
+def test_what_is_written_with_a_snapshot_claims_no_more_than_it_brings() -> None:
+    """A commit index above the log's end would keep the member from ever starting again."""
+    driven = Driven()
+    first = Entry(2, 1, EntryKind.NORMAL, b"x")
+    driven.step(MessageType.APPEND, 2, 2, entries=(first,))
+    driven.take()
+    driven.step(MessageType.SNAPSHOT, 2, 2, snapshot=NINE)
+    entry = Entry(2, 10, EntryKind.NORMAL, b"x")
+    driven.step(MessageType.APPEND, 2, 2, index=9, log_term=2, entries=(entry,), commit=10)
+    driven.node.persisted()
+    driven.take()
+    assert driven.snapshot == NINE
+    assert driven.work is not None
+    assert driven.work.hard_state == HardState(2, 0, 9)
+    driven.sync()
+    assert driven.log.hard_state() == HardState(2, 0, 10)
+    assert driven.applied == [10]
+
+
 def test_who_has_no_state_does_not_campaign() -> None:
     driven = Driven()
     driven.step(MessageType.SNAPSHOT, 2, 2, snapshot=NINE)
