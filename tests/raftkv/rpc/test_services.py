@@ -112,8 +112,8 @@ def put_op(key: bytes) -> pb.RequestOp:
         (
             "Cluster/MemberRemove",
             pb.MemberRemoveRequest(ID=1),
-            Code.UNIMPLEMENTED,
-            "etcdserver: MemberRemove is not supported yet",
+            Code.NOT_FOUND,
+            "etcdserver: member not found",
         ),
         (
             "Maintenance/MoveLeader",
