@@ -8,7 +8,10 @@ from raftkv.raft.messages import Entry
 
 
 class LogReader(Protocol):
-    """The synced part of the log, read by the core. All methods answer at once."""
+    """The synced part of the log, read by the core. All methods answer at once.
+
+    Its beginning may be cut by the writer at any moment, up to what the state has flushed.
+    """
 
     @property
     def first_index(self) -> int:
