@@ -46,6 +46,8 @@ class Resource:
     categories: tuple[str, ...] = ()
     verbs: tuple[str, ...] = VERBS
     subresources: tuple[Subresource, ...] = ()
+    stored: bool = True
+    """False: a review, answered when it is created and kept nowhere."""
     storage_prefix: str = ""
     """Folder below the API server's root in the store; empty: `plural`."""
     strategy: Strategy = field(default_factory=Strategy, compare=False)

@@ -155,6 +155,30 @@ CONTROLLER_REVISION = Resource(
     "apps", "v1", "ControllerRevision", "controllerrevisions", strategy=ControllerRevisionStrategy()
 )
 
+
+def _review(group: str, kind: str, *, namespaced: bool = False) -> Resource:
+    plural = f"{kind.lower()}s"
+    return Resource(
+        group,
+        "v1",
+        kind,
+        plural,
+        namespaced=namespaced,
+        verbs=("create",),
+        stored=False,
+        strategy=Strategy(namespaced=namespaced, has_status=False, has_generation=False),
+    )
+
+
+REVIEWS = (
+    _review("authentication.k8s.io", "SelfSubjectReview"),
+    _review("authorization.k8s.io", "SelfSubjectAccessReview"),
+    _review("authorization.k8s.io", "SelfSubjectRulesReview"),
+    _review("authorization.k8s.io", "SubjectAccessReview"),
+    _review("authorization.k8s.io", "LocalSubjectAccessReview", namespaced=True),
+)
+"""Questions about who somebody is and what they may do."""
+
 BUILT_IN: tuple[Resource, ...] = (
     NAMESPACE,
     NODE,
@@ -173,5 +197,6 @@ BUILT_IN: tuple[Resource, ...] = (
     LEASE,
     ENDPOINT_SLICE,
     EVENTS_GROUP_EVENT,
+    *REVIEWS,
 )
 """Every built-in row; `Registry(BUILT_IN)` is the table of a server that adds none."""

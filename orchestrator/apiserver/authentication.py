@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from multidict import CIMultiDictProxy
+
+from orchestrator.api import errors
+
 ANONYMOUS_PATHS = frozenset({"/version", "/healthz", "/livez", "/readyz"})
 """What may be read without credentials; the paths below the health checks as well."""
 
@@ -38,6 +42,22 @@ def user_of(certificate: dict[str, Any] | None) -> User:
     if not name:
         return ANONYMOUS
     return User(name, (*groups, "system:authenticated"))
+
+
+def impersonated(headers: CIMultiDictProxy[str], user: User) -> User:
+    """Return whom `user` asks to be taken for (`kubectl --as`), or the user itself.
+
+    Whoever has credentials may do everything, and so be anyone.
+    """
+    name = headers.get("Impersonate-User", "")
+    groups = tuple(headers.getall("Impersonate-Group", ()))
+    if not name:
+        if groups:
+            raise errors.bad_request("requested groups without impersonating a user")
+        return user
+    if name == ANONYMOUS.name:
+        return ANONYMOUS
+    return User(name, tuple(dict.fromkeys((*groups, "system:authenticated"))))
 
 
 def open_to_anyone(path: str) -> bool:

@@ -12,7 +12,13 @@ from aiohttp import web
 from orchestrator.api import errors
 from orchestrator.api.errors import StatusError
 from orchestrator.apiserver import metrics as metrics_module
-from orchestrator.apiserver.authentication import ANONYMOUS, User, open_to_anyone, user_of
+from orchestrator.apiserver.authentication import (
+    ANONYMOUS,
+    User,
+    impersonated,
+    open_to_anyone,
+    user_of,
+)
 from orchestrator.apiserver.authorization import AllowAuthenticated, Authorizer
 from orchestrator.apiserver.config import ApiServerConfig
 from orchestrator.apiserver.discovery import Discovery
@@ -106,6 +112,7 @@ class Front:
             return user
         if user == ANONYMOUS:
             raise errors.unauthorized()
+        user = impersonated(request.headers, user)
         reason = await self._authorizer.authorize(user, request.path, info)
         if reason is not None:
             raise StatusError(403, "Forbidden", f'User "{user.name}": {reason}', {})

@@ -29,6 +29,7 @@ from orchestrator.apiserver.responses import (
     object_body,
     success_status,
 )
+from orchestrator.apiserver.reviews import answer
 from orchestrator.apiserver.selection import select
 from orchestrator.apiserver.stored import Stored
 from orchestrator.apiserver.subresources import SubresourceHandlers
@@ -194,6 +195,8 @@ class ResourceHandler:
         obj = decoded_body(
             context, await self._read(request), content_type(request), context.resource
         )
+        if not context.resource.stored:
+            return json_response(answer(context.resource, obj, context.user), 201)
         stored = await store.create(context, obj)
         return self._show(request, context, stored, 201)
 

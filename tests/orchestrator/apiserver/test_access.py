@@ -131,3 +131,44 @@ async def test_a_second_server_on_the_same_store_sees_the_same(
     connector = aiohttp.TCPConnector(ssl=tls_of(other))
     async with aiohttp.ClientSession(connector=connector) as session:
         assert await Rest(session, other.url).get(f"{maps}/shared") == (200, made)
+
+
+ACCESS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+
+async def test_reviews_are_answered_and_kept_nowhere(rest: Rest) -> None:
+    """`kubectl auth can-i` and `whoami`: a question is created, its answer is the object."""
+    spec = {"resourceAttributes": {"verb": "create", "resource": "pods"}}
+    review = await rest.make(ACCESS, {"spec": spec})
+    assert (review["kind"], review["status"]["allowed"]) == ("SelfSubjectAccessReview", True)
+    assert (await rest.get(ACCESS))[0] == 405
+    code, status = await rest.call("POST", ACCESS, {"spec": {}})
+    assert (code, status["reason"]) == (422, "Invalid")
+    me = (await rest.make(WHO, {}))["status"]["userInfo"]
+    assert me["username"] == "kubernetes-admin"
+    assert "system:masters" in me["groups"]
+
+
+async def test_the_rights_of_others_are_told(rest: Rest) -> None:
+    path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    spec = {"nonResourceAttributes": {"path": "/", "verb": "get"}}
+    known = await rest.make(path, {"spec": {**spec, "user": "bob"}})
+    assert known["status"]["allowed"] is True
+    nobody = await rest.make(path, {"spec": {**spec, "user": "system:anonymous"}})
+    assert nobody["status"]["allowed"] is False
+    assert (await rest.call("POST", path, {"spec": spec}))[0] == 422
+
+
+async def test_a_user_may_act_as_another(rest: Rest, server: ApiServer) -> None:
+    """`kubectl --as`: never silently ignored, which would act with more rights than asked for."""
+    headers = {"Impersonate-User": "bob", "Impersonate-Group": "staff"}
+    connector = aiohttp.TCPConnector(ssl=tls_of(server))
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        me = await Rest(session, server.url).make(WHO, {})
+    user = me["status"]["userInfo"]
+    assert user == {"username": "bob", "groups": ["staff", "system:authenticated"]}
+    headers = {"Impersonate-User": "system:anonymous"}
+    connector = aiohttp.TCPConnector(ssl=tls_of(server))
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        assert (await Rest(session, server.url).get("/api/v1/pods"))[0] == 403
