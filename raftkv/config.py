@@ -144,7 +144,7 @@ class _Builder:
                 cast(bool, self.values["strict-reconfig-check"]),
                 self.number("max-learners", 0),
             ),
-            corrupt_check_s=max(0.0, cast(float, self.values["corrupt-check-time"])),
+            corrupt_check_s=self.corrupt_check_s(),
             quota_bytes=max(0, self.number("quota-backend-bytes", -(1 << 62))),
             txn_ops_max=self.number("max-txn-ops", 1),
             request_bytes_max=self.number("max-request-bytes", 1, 512 << 20),
@@ -239,6 +239,14 @@ class _Builder:
                 f" not {election_ms} ms",
             )
         return heartbeat_ms, max(1, election_ms // max(1, heartbeat_ms))
+
+    def corrupt_check_s(self) -> float:
+        """The shorter of the two intervals at which etcd compares members; 0 where both are off."""
+        always = cast(float, self.values["corrupt-check-time"])
+        compacted = cast(float, self.values["compact-hash-check-time"])
+        if not cast(bool, self.values["compact-hash-check-enabled"]):
+            compacted = 0.0
+        return min((one for one in (always, compacted) if one > 0), default=0.0)
 
     def compaction(self) -> CompactionMode:
         mode = self.choice("auto-compaction-mode", "periodic", "revision")

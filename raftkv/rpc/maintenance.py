@@ -7,6 +7,7 @@ from raftkv.raft.errors import RaftError
 from raftkv.rpc.registry import ServiceRegistry, unimplemented
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
+from raftkv.storage.state_hash import hash_state
 from raftkv.version import ETCD_VERSION
 
 __all__ = ["MaintenanceService"]
@@ -79,7 +80,7 @@ class MaintenanceService:
 
     async def hash_kv(self, request: pb.HashKVRequest, _stream: Stream) -> pb.HashKVResponse:
         """Hash the history up to a revision, for comparison between members."""
-        value, compact_revision, revision = self._member.store.hash_kv(request.revision)
+        value, compact_revision, revision = await hash_state(self._member.store, request.revision)
         return pb.HashKVResponse(
             header=self._member.header(),
             hash=value,

@@ -16,6 +16,7 @@ from raftkv.errors import StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.peer.errors import PeerError
 from raftkv.server.command import CommandKind
+from raftkv.storage.state_hash import hash_state
 
 if TYPE_CHECKING:
     from raftkv.server.member import Member
@@ -74,7 +75,7 @@ class HashCheck:
         """Compare all members with this one now. Raises StoreError."""
         member = self._member
         await member.read_barrier()
-        own = member.store.hash_kv(0)
+        own = await hash_state(member.store, 0)
         for peer_id in sorted(member.node.configuration.members - {member.id}):
             try:
                 answer = await member.transport.request(
@@ -113,5 +114,6 @@ async def answer_peer(member: Member, payload: bytes) -> bytes:
     async with asyncio.timeout(CATCH_UP_S):
         while True:
             if member.store.revision >= revision:
-                return _HASH.pack(*member.store.hash_kv(revision))
+                break
             await asyncio.sleep(POLL_S)
+    return _HASH.pack(*await hash_state(member.store, revision))
