@@ -19,6 +19,8 @@ cdef enum:
     KIND_LEASE_GRANT = 5
     KIND_LEASE_REVOKE = 6
     KIND_OPAQUE_MIN = 64
+    FREEZE_KEYS = 1 << 15         # a table of so many is flushed: LMDB copies a page for each of
+                                  # them where keys are many and random, 4 KiB a key, and keeps them
     SNAPSHOTS_MAX = 16            # open at once; LMDB has 126 places for readers
     OUT_BYTES_KEPT = 4 << 20      # a larger response buffer is given back after use
 
@@ -43,13 +45,13 @@ cdef class MvccStore:
 
     cdef int load_state(self) except -1
     cdef int load_rows(self) except -1
-    cdef list rows_of(self, unsigned int dbi, bytes prefix)
     cdef object apply_command(self, uint8_t kind, Span body, bint answer)
     cdef int apply_compaction(self, Span body, Buffer *out) except -1
     cdef int apply_lease_grant(self, Span body, Buffer *out) except -1
     cdef int apply_lease_revoke(self, Span body, Buffer *out) except -1
     cdef int add_lease_keys_of_table(self, MemTable table, int64_t lease, set keys) except -1
     cdef int add_lease_keys_of_tree(self, int64_t lease, set keys) except -1
+    cdef bint flush_due(self) noexcept
     cdef bint dirty(self) except -1
     cdef int check_open(self) except -1
     cdef int freeze(self) except -1

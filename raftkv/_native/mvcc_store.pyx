@@ -161,37 +161,13 @@ cdef class MvccStore:
         return 0
 
     cdef int load_rows(self) except -1:
-        for name, value in self.rows_of(self.tree.leases, b""):
+        for name, value in self.tree.rows_of(self.tree.leases, b""):
             if len(name) != 8 or len(value) != 8:
                 raise StoreCorruptError("a lease row of the wrong size")
             self.executor.leases[struct.unpack(">q", name)[0]] = struct.unpack("<q", value)[0]
-        for name, value in self.rows_of(self.tree.meta, RECORD_PREFIX):
+        for name, value in self.tree.rows_of(self.tree.meta, RECORD_PREFIX):
             self.member_rows[name[len(RECORD_PREFIX):]] = value
         return 0
-
-    cdef list rows_of(self, unsigned int dbi, bytes prefix):
-        """All rows of a tree whose key begins with `prefix`."""
-        cdef MDB_cursor *cursor = NULL
-        cdef MDB_val key, data
-        cdef list rows = []
-        cdef bytes name
-        check_status(mdb_cursor_open(self.tree.snapshot, dbi, &cursor), "read the state")
-        try:
-            name = prefix or b"\0"
-            key.mv_data = <char *>name
-            key.mv_size = len(name)
-            status = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)
-            while status == 0:
-                name = (<uint8_t *>key.mv_data)[:key.mv_size]
-                if not name.startswith(prefix):
-                    break
-                rows.append((name, (<uint8_t *>data.mv_data)[:data.mv_size]))
-                status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
-            if status != MDB_NOTFOUND:
-                check_status(status, "read the state")
-        finally:
-            mdb_cursor_close(cursor)
-        return rows
 
     def close(self):
         global live_stores
@@ -254,7 +230,7 @@ cdef class MvccStore:
     @property
     def table_full(self):
         self.check_open()
-        return self.flusher.job is not None and self.view.active.bytes_used >= self.freeze_bytes
+        return self.flusher.job is not None and self.flush_due()
 
     # -- checks before a proposal ------------------------------------------------------------
 
@@ -517,7 +493,7 @@ cdef class MvccStore:
         self.check_open()
         if not flusher.idle():
             return
-        if self.view.active.bytes_used >= self.freeze_bytes or (force and self.dirty()):
+        if self.flush_due() or (force and self.dirty()):
             self.freeze()
             flusher.start_flush()
         elif flusher.compacted_revision < flusher.flushed_compact_revision:
@@ -582,6 +558,10 @@ cdef class MvccStore:
         for lease, ttl in self.executor.leases.items():
             if before.get(lease) != ttl:
                 self.lease_changes.append(("grant", lease, ttl))
+
+    cdef bint flush_due(self) noexcept:
+        return (self.view.active.bytes_used >= self.freeze_bytes
+                or self.view.active.keys >= FREEZE_KEYS)
 
     cdef bint dirty(self) except -1:
         return (self.applied_index != self.flusher.flushed_index or self.view.active.records > 0

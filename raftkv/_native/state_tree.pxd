@@ -84,6 +84,7 @@ cdef class StateTree:
     cdef int next_row(self, IndexCursor *at) except -1
     cdef int settle(self, IndexCursor *at, int status, MDB_val key, MDB_val data) except -1
     cdef bytes get_meta(self, bytes name)
+    cdef list rows_of(self, MDB_dbi dbi, bytes prefix)
     cdef int close(self) except -1
 
 cdef void close_cursor(IndexCursor *at) noexcept nogil

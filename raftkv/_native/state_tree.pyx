@@ -244,6 +244,30 @@ cdef class StateTree:
         check_status(status, "read meta data")
         return (<uint8_t *>data.mv_data)[:data.mv_size]
 
+    cdef list rows_of(self, MDB_dbi dbi, bytes prefix):
+        """All rows of a tree whose key begins with `prefix`."""
+        cdef MDB_cursor *cursor = NULL
+        cdef MDB_val key, data
+        cdef list rows = []
+        cdef bytes name
+        check_status(mdb_cursor_open(self.snapshot, dbi, &cursor), "read the state")
+        try:
+            name = prefix or b"\0"
+            key.mv_data = <char *>name
+            key.mv_size = len(name)
+            status = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE)
+            while status == 0:
+                name = (<uint8_t *>key.mv_data)[:key.mv_size]
+                if not name.startswith(prefix):
+                    break
+                rows.append((name, (<uint8_t *>data.mv_data)[:data.mv_size]))
+                status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
+            if status != MDB_NOTFOUND:
+                check_status(status, "read the state")
+        finally:
+            mdb_cursor_close(cursor)
+        return rows
+
     cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1:
         cdef MDB_val name, data
         cdef IndexCursor at
