@@ -166,3 +166,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        print(f"orchestrator: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

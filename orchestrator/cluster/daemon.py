@@ -20,17 +20,22 @@ from pathlib import Path
 from orchestrator import kubeconfig
 from orchestrator.client.config import ClientConfig
 from orchestrator.cluster.access import ServerAccess
-from orchestrator.cluster.network import claim_network
+from orchestrator.cluster.network import NetworkTakenError, claim_network
 from orchestrator.cluster.nodes import NodeSet
 from orchestrator.cluster.ports import choose_port
 from orchestrator.cluster.record import ClusterRecord, ProcessId
 from orchestrator.cluster.settings import ClusterSettings
-from orchestrator.cluster.store import StoreProcesses
+from orchestrator.cluster.store import StoreError, StoreProcesses, wait_for_store
+from orchestrator.images.image import ImageError
 from orchestrator.runtime.pod_network import bridge_name
+from orchestrator.runtime.protocol import RuntimeFailure
 
 log = logging.getLogger(__name__)
 
 NODES_READY_TIMEOUT_S = 60.0
+
+EXPECTED = (StoreError, RuntimeFailure, ImageError, NetworkTakenError, OSError)
+"""Failures whose message says all there is to say; any other is logged with its traceback."""
 
 
 def run(data_dir: Path) -> int:
@@ -83,6 +88,10 @@ async def schedule(config: ClientConfig) -> None:
             group.create_task(scheduler.run(), name="scheduler")
 
 
+def describe(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
 class ClusterDaemon:
     """Owns every component's life. `run` is called once."""
 
@@ -111,11 +120,14 @@ class ClusterDaemon:
                     await asyncio.wait({starting})
                 stopping.cancel()
                 self._phase("stopping", "stopping pods and components")
+        except EXPECTED as error:
+            log.error("the cluster failed: %s", describe(error))
+            self._failure = self._failure or error
         except Exception as error:
             log.exception("the cluster failed")
             self._failure = self._failure or error
         if self._failure is not None:
-            self.record.error = str(self._failure) or type(self._failure).__name__
+            self.record.error = describe(self._failure)
             self._phase("failed", "failed")
             return 1
         ClusterRecord.remove(self.settings.data_dir)
@@ -152,6 +164,8 @@ class ClusterDaemon:
     async def _start_store(self, stack: AsyncExitStack) -> list[str]:
         settings = self.settings
         if settings.etcd_servers:
+            self._step(f"asking the store at {', '.join(settings.etcd_servers)}")
+            await wait_for_store(settings.etcd_servers)
             self.record.etcd_endpoints = list(settings.etcd_servers)
             return self.record.etcd_endpoints
         self._step(f"starting the store: {settings.members} × raftkv")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.cluster.ports import choose_port
@@ -15,11 +17,38 @@ PEER_PORT_FIRST = 2380
 PORT_STEP = 10
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
+
+FOREIGN_TIMEOUT_S = 10.0
+FOREIGN_POLL_S = 0.1
+"""For a store that somebody else has started, which should be there already."""
+
 LOOPBACK = "127.0.0.1"
 
 
 class StoreError(Exception):
     """The store did not come up; the message names the log to read."""
+
+
+async def wait_for_store(endpoints: Sequence[str]) -> None:
+    """Return once one of the endpoints of a store that is not ours has a leader.
+
+    Raises StoreError after `FOREIGN_TIMEOUT_S`.
+    """
+    reason = "they have no leader"
+    async with Client(endpoints, timeout_s=1.0) as client:
+        deadline = time.monotonic() + FOREIGN_TIMEOUT_S
+        while time.monotonic() < deadline:
+            for at in range(len(endpoints)):
+                try:
+                    if (await client.status(at)).leader:
+                        return
+                except ClientError as error:
+                    reason = error.message
+            await asyncio.sleep(FOREIGN_POLL_S)
+    raise StoreError(
+        f"no store answers at {', '.join(endpoints)} ({reason}); is it running? "
+        "Without --etcd-servers a store is started for you"
+    )
 
 
 class StoreProcesses:

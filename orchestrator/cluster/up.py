@@ -33,6 +33,7 @@ def up(settings: ClusterSettings, progress: Progress) -> ClusterRecord:
     if record is not None:
         if record.daemon.alive() and record.phase == "ready":
             progress.step(f"already running: {record.server}")
+            note_ignored(settings, progress)
             return record
         down.down(settings.data_dir, progress)
     earlier = ClusterSettings.load(settings.data_dir)
@@ -40,7 +41,31 @@ def up(settings: ClusterSettings, progress: Progress) -> ClusterRecord:
         settings = settings.following(earlier)
     settings.save()
     daemon = start_daemon(settings.data_dir)
-    return wait_ready(settings.data_dir, daemon, progress)
+    try:
+        return wait_ready(settings.data_dir, daemon, progress)
+    except KeyboardInterrupt:
+        progress.step("interrupted: stopping what was started")
+        # A daemon this young may have no record yet, by which `down` would find it.
+        daemon.terminate()
+        daemon.wait()
+        down.down(settings.data_dir, progress)
+        raise UpError("interrupted; nothing runs") from None
+
+
+def note_ignored(wanted: ClusterSettings, progress: Progress) -> None:
+    """Say which of the wanted settings a running cluster does not have."""
+    present = ClusterSettings.load(wanted.data_dir)
+    if present is None:
+        return
+    asked = {"--nodes": "nodes", "--members": "members", "--runtime": "runtime"}
+    asked["--etcd-servers"] = "etcd_servers"
+    different = [
+        flag
+        for flag, name in asked.items()
+        if getattr(wanted, name) != getattr(present, name) and getattr(wanted, name) != "auto"
+    ]
+    if different:
+        progress.step(f"it stays as it is: {', '.join(different)} count after `orchestrator down`")
 
 
 def start_daemon(data_dir: Path) -> subprocess.Popen[bytes]:
