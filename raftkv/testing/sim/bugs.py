@@ -6,6 +6,7 @@ by mistake. `BUGS` says within how many seeds each is caught.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ def hunt(bug: Bug) -> tuple[int, Exception] | None:
 
 def main(arguments: Any = None) -> None:
     """Say of each bug which seed caught it, and how."""
+    logging.disable()
     for bug in BUGS:
         if arguments and bug.name not in arguments:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, help="for --seeds and --minutes")
     parser.add_argument("--trace", metavar="FILE", help="with --seed: write every event there")
     options = parser.parse_args(arguments)
+    logging.disable()
     if options.seed is not None:
         return _run_one(options.seed, options.trace)
     if options.seeds is not None:

@@ -142,19 +142,31 @@ class SimulatedNetwork:
 
     # --- messages ------------------------------------------------------------------------------
 
-    def transmit(self, link: Link, deliver: Callable[[], None], *, may_repeat: bool) -> None:
+    def transmit(
+        self,
+        link: Link,
+        deliver: Callable[[], None],
+        *,
+        may_repeat: bool,
+        on_drop: Callable[[], None] = lambda: None,
+    ) -> None:
         """Have something delivered, late, twice or never; dropped where the link is cut then."""
         quality, dice = self.quality, link.dice
         copies = 2 if may_repeat and dice.random() < quality.duplicate else 1
         for _ in range(copies):
             if dice.random() < quality.loss:
+                on_drop()
                 continue
             delay = 50 + dice.randrange(quality.delay_us_max)
             if dice.random() < quality.slow:
                 delay += dice.randrange(20 * quality.delay_us_max)
             start = max(self.scheduler.now_us, link.clogged_until_us)
-            self.scheduler.later(start + delay - self.scheduler.now_us, self._arrive, link, deliver)
+            self.scheduler.later(
+                start + delay - self.scheduler.now_us, self._arrive, link, deliver, on_drop
+            )
 
-    def _arrive(self, link: Link, deliver: Callable[[], None]) -> None:
+    def _arrive(self, link: Link, deliver: Callable[[], None], on_drop: Callable[[], None]) -> None:
         if not link.cuts and link.receiver in self._up:
             deliver()
+        else:
+            on_drop()

@@ -14,6 +14,9 @@ from raftkv.testing.sim.network import SimulatedNetwork
 
 __all__ = ["SimulatedTransport"]
 
+BREAK_S = 1.0
+"""How long it takes until a connection on which something got lost is given up."""
+
 
 class SimulatedTransport:
     """One member's side of the network, for one life."""
@@ -46,6 +49,8 @@ class SimulatedTransport:
         self._on_request = on_request
         self._on_unreachable = on_unreachable
         self._unreachable: set[int] = set()
+        self._asking: dict[int, dict[asyncio.Future[bytes], None]] = {}
+        """Requests without an answer, by who was asked."""
 
     async def start(self) -> None:
         """Begin; the network knows already that this member is there."""
@@ -109,6 +114,8 @@ class SimulatedTransport:
 
     def lost(self, peer_id: int) -> None:
         """Report a peer unreachable in the next turn, once however much was lost."""
+        for answer in self._asking.get(peer_id, ()):
+            self.loop.call_soon(_give_up, answer, peer_id)
         if not self._unreachable:
             self.loop.call_soon(self._report)
         self._unreachable.add(peer_id)
@@ -127,20 +134,30 @@ class SimulatedTransport:
             raise PeerUnavailable(peer_id, "no connection")
         answer: asyncio.Future[bytes] = self.loop.create_future()
         there = self._network.link(self.member_id, peer_id)
+        self._asking.setdefault(peer_id, {})[answer] = None
         self._network.transmit(
-            there, lambda: self._ask(target, kind, payload, answer), may_repeat=False
+            there,
+            lambda: self._ask(target, kind, payload, answer),
+            may_repeat=False,
+            on_drop=lambda: self._break(answer, peer_id),
         )
         timer = self.loop.call_later(timeout_s, _give_up, answer, peer_id)
         try:
             return await answer
         finally:
             timer.cancel()
+            self._asking[peer_id].pop(answer, None)
+
+    def _break(self, answer: asyncio.Future[bytes], peer_id: int) -> None:
+        """A request or its answer was lost on the way: so its connection ends, a little later."""
+        self.loop.call_later(BREAK_S, _give_up, answer, peer_id)
 
     def _ask(
         self, target: SimulatedTransport, kind: str, payload: bytes, answer: asyncio.Future[bytes]
     ) -> None:
         """Have the other member answer, if it is still in the life that was asked."""
         if self._find(target.member_id) is not target or self.member_id not in target._peers:
+            self._break(answer, target.member_id)
             return
 
         async def work() -> None:
@@ -153,12 +170,19 @@ class SimulatedTransport:
             back = self._network.link(target.member_id, self.member_id)
             self._network.transmit(
                 back,
-                lambda: self.loop.call_soon(_settle, answer, result, error) and None,
+                lambda: self._answered(answer, result, error),
                 may_repeat=False,
+                on_drop=lambda: self._break(answer, target.member_id),
             )
 
-        target._note(f"<- {self.member_id:x} asks {kind}")
+        target._note(f"<- {self.member_id:x} asks {kind} {len(payload)} B")
         target.loop.call_soon(lambda: target.loop.create_task(work()))
+
+    def _answered(
+        self, answer: asyncio.Future[bytes], result: bytes, error: Exception | None
+    ) -> None:
+        self._note(f"<- an answer of {len(result)} B, error {error}")
+        self.loop.call_soon(_settle, answer, result, error)
 
 
 def _give_up(answer: asyncio.Future[Any], peer_id: int) -> None:

@@ -79,14 +79,19 @@ def reading(seed: int) -> Plan:
     end_us = 8 * SECOND
     plan = draw_plan(seed)
     requests = tuple(
-        replace(request, think_us=request.think_us % (60 * MS), kind=dice.choice(("get", "put")))
-        for request in plan.requests
+        replace(
+            request,
+            number=number,
+            think_us=request.think_us % (60 * MS),
+            kind=dice.choice(("get", "put")),
+        )
+        for number, request in enumerate(plan.requests * 2, 1)
     )
     return _world(
         seed,
         _every(dice, end_us, 900 * MS, "isolate isolate pause clog", LEADER, 1500 * MS),
         duration_us=end_us,
         election_ticks=dice.choice((3, 10)),
-        requests=requests * 3,
+        requests=requests,
         quality=NetworkQuality(delay_us_max=dice.choice((5, 60)) * MS),
     )
