@@ -80,7 +80,7 @@ class Config:
     """Heartbeat intervals in one election timeout."""
     snapshot_count: int = 10000
     snapshot_catchup_entries: int = 5000
-    snapshot_bytes_per_s: int = 32 << 20
+    snapshot_bytes_per_s: int = 16 << 20
     reconfiguration: ReconfigurationRules = ReconfigurationRules()
     corrupt_check_s: float = 0.0
     """Time between two comparisons of the members' states; 0: never."""

@@ -113,7 +113,7 @@ _MEMBER = (
     _used("election-timeout", 1000, "milliseconds without a leader before an election"),
     _used("snapshot-count", 10000, "applied entries, twice as many as may wait for a flush"),
     _used("snapshot-catchup-entries", 5000, "entries kept in the log for slow followers"),
-    _used("snapshot-send-rate", 32 << 20, "bytes per second of a snapshot to one follower"),
+    _used("snapshot-send-rate", 16 << 20, "bytes per second of a snapshot to one follower"),
     _used("quota-backend-bytes", 0, "bytes in use beyond which writes are refused; 0: no quota"),
     _used("max-txn-ops", 128, "operations allowed in one transaction"),
     _used("max-request-bytes", 1536 * 1024, "largest request accepted, in bytes"),

@@ -5,6 +5,7 @@ last is listened to: a new leader's transfer replaces an old one's.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from raftkv._native.snapshot_writer import SnapshotWriter
@@ -13,6 +14,8 @@ from raftkv.server import snapshot_protocol
 from raftkv.server.snapshot_protocol import SnapshotProtocolError
 
 __all__ = ["SnapshotReceiver"]
+
+log = logging.getLogger(__name__)
 
 
 class SnapshotReceiver:
@@ -33,6 +36,8 @@ class SnapshotReceiver:
             if self._writer is None:
                 self._writer = await self._loop.run_in_executor(None, self._open_writer)
             self._sender = sender
+            place = {"peer": f"{sender:x}", "chunk": self._writer.next_chunk}
+            log.info("receiving a snapshot", extra=place)
             return snapshot_protocol.encode_place(self._writer.next_chunk, self._writer.digest)
 
     async def write(self, sender: int, chunk: bytes) -> bytes:

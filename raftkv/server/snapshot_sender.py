@@ -23,8 +23,9 @@ __all__ = ["SnapshotSender"]
 
 log = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 << 10
-"""Of one chunk: small enough not to hold up the heartbeats that share the connection."""
+CHUNK_BYTES = 1 << 20
+"""Of one chunk: large enough for the sync that each costs the receiver, small enough not to hold up
+the heartbeats that share the connection."""
 REQUEST_TIMEOUT_S = 10.0
 """How long the receiver may take over one chunk."""
 INSTALL_TIMEOUT_S = 60.0

@@ -66,3 +66,33 @@ async def test_a_follower_that_was_away_while_the_log_was_cut_gets_a_snapshot(
         cluster.start(away)
         await asyncio.to_thread(cluster.wait_ready)
         assert len(await level_hashes(cluster)) == 1
+
+
+async def test_a_transfer_goes_on_where_the_receiver_was_killed(tmp_path: Path) -> None:
+    flags = [*FLAGS, "--snapshot-send-rate=4000000"]
+    with ProcessCluster(3, tmp_path, flags) as cluster:
+        await asyncio.to_thread(cluster.wait_ready)
+        leader = await asyncio.to_thread(cluster.leader)
+        away = (leader + 1) % 3
+        cluster.terminate(away)
+        async with Client([cluster.endpoints[leader]]) as client:
+            for number in range(120):
+                await client.put(b"large%03d" % number, bytes(100_000))
+        cluster.start(away)
+        state = cluster.directory / cluster.names[away] / "member" / "state"
+
+        async def is_half_there() -> bool:
+            return sum(file.stat().st_size for file in state.iterdir()) > 6_000_000
+
+        await until(is_half_there)
+        cluster.kill(away)
+        cluster.start(away)
+        await asyncio.to_thread(cluster.wait_ready)
+        assert len(await level_hashes(cluster)) == 1
+        places = [
+            int(line.partition('"chunk": ')[2].rstrip("}"))
+            for line in cluster.log_path(away).read_text().splitlines()
+            if "receiving a snapshot" in line
+        ]
+        assert places[0] == 0
+        assert places[-1] > 0
