@@ -25,6 +25,7 @@ WRITERS = 6
 LEASE_CLIENTS = 3
 KEYS = 16
 LEASE_TTL_S = 2
+LARGE_BYTES = 1 << 20
 THINK_S_MAX = 0.03
 ERROR_WAIT_S = 0.05
 PROGRESS_S_MAX = 30.0
@@ -65,10 +66,16 @@ class FaultLoad:
         self._pieces: list[RecordedWatch] = []
         self._clients: list[RecordedClient] = []
         self._highest = base_revision
+        self._large = 0
+        """How many of the next values are to be large."""
 
     def start(self) -> None:
         """Begin asking."""
         self._thread.start()
+
+    def flood(self) -> None:
+        """Have every writer put a large value next."""
+        self._large = WRITERS
 
     def finish(self) -> EpochRecord:
         """Stop asking, wait until all watches have seen all, and return the record.
@@ -148,6 +155,9 @@ class FaultLoad:
         | None
     ):
         dice, key = self._dice, self._key()
+        if self._large:
+            self._large -= 1
+            return await client.put(pb.PutRequest(key=key, value=value.ljust(LARGE_BYTES)))
         match dice.choices(
             ("put", "get", "range", "delete", "clear", "swap", "pair", "compact"),
             (30, 20, 10, 10, 1, 20, 8, 1),

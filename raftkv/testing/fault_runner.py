@@ -31,7 +31,7 @@ from rich.table import Table
 from raftkv.testing.availability import NONE, Availability, FaultSpan
 from raftkv.testing.fault_load import LEASE_TTL_S, EpochRecord, FaultLoad
 from raftkv.testing.faults import CLOCK_RATES, FAULTS, GROUPS, Fault, Injection
-from raftkv.testing.history import Outcome, Violation
+from raftkv.testing.history import Outcome, Violation, line
 from raftkv.testing.lease_check import LeaseBook
 from raftkv.testing.namespace_cluster import NamespaceCluster, enter, missing_facilities
 from raftkv.testing.process_cluster import ClusterNotReady, ProcessCluster
@@ -51,7 +51,7 @@ SECOND_FAULT = 0.2
 """The probability that a fault comes with another one, at another member."""
 TWO = "two at once"
 READY_S_MAX = 40.0
-FLAGS = ("--heartbeat-interval=100", "--election-timeout=1000", "--snapshot-count=2000")
+FLAGS = ("--heartbeat-interval=100", "--election-timeout=1000", "--snapshot-count=500")
 
 
 @dataclass(slots=True)
@@ -88,11 +88,11 @@ class FaultRunner:
         """Write down all that clients saw in the last epoch, by the time of the call."""
         with path.open("w") as file:
             for operation in sorted(self._record.operations, key=lambda one: one.called):
-                print(" ".join(str(operation).split()), file=file)
+                print(line(operation), file=file)
             for stream in self._record.streams:
                 print(f"watch of {stream.client} at {stream.endpoint}", file=file)
                 for when, response in stream.responses:
-                    print(f"    {when:.6f}", " ".join(str(response).split()), file=file)
+                    print(f"    {when:.6f}", line(response), file=file)
 
     def run(self, seconds: float) -> None:
         """Run epochs for so long, at least one. Raises Violation, ClusterNotReady."""
@@ -117,7 +117,7 @@ class FaultRunner:
         try:
             while time.monotonic() < began + seconds - QUIET_S:
                 time.sleep(self._dice.uniform(*BETWEEN_S))
-                spans += self._break_something()
+                spans += self._break_something(load)
             self._cluster.wait_ready(timeout_s=READY_S_MAX)
             quiet_since = time.monotonic()
             time.sleep(QUIET_S)
@@ -133,7 +133,7 @@ class FaultRunner:
         self._check(record, quiet_since)
         self._report(spans)
 
-    def _break_something(self) -> list[FaultSpan]:
+    def _break_something(self, load: FaultLoad) -> list[FaultSpan]:
         """Begin one fault or two, wait, and heal what they broke."""
         members = list(range(MEMBERS))
         self._dice.shuffle(members)
@@ -148,7 +148,7 @@ class FaultRunner:
             fault = self._dice.choice(choices)
             others = [one for one in range(MEMBERS) if one != member]
             seconds = self._dice.uniform(*fault.seconds)
-            injection = Injection(self._cluster, member, others, self._dice, seconds)
+            injection = Injection(self._cluster, member, others, self._dice, seconds, load.flood)
             self._console.log(f"{fault.name} at {member} for {seconds:.1f} s")
             active.append((fault, injection, time.monotonic()))
             fault.begin(injection)

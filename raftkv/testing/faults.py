@@ -7,6 +7,7 @@ exit of a member is right while it is broken is part of the fault.
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Injection:
     dice: random.Random
     seconds: float
     """How long it will last."""
+    flood: Callable[[], None]
+    """Has clients write values of a size for which a file of old free pages has no room."""
     helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -83,7 +86,7 @@ def _start_all(one: Injection) -> None:
 
 def _terminate(one: Injection) -> None:
     code = one.cluster.terminate(one.member)
-    if code != ExitCode.STOPPED:
+    if code not in (ExitCode.STOPPED, -signal.SIGTERM):  # the latter while it still starts
         raise Violation("a member stops when told to", f"member {one.member} exited with {code}")
 
 
@@ -144,6 +147,7 @@ def _heal_network(one: Injection) -> None:
 
 def _fill_disk(one: Injection) -> None:
     one.isolated.fill_disk(one.member)
+    one.flood()
 
 
 def _free_disk(one: Injection) -> None:

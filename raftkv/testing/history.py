@@ -15,7 +15,9 @@ from google.protobuf.message import Message
 
 from raftkv.pb.etcd import rpc_pb2 as pb
 
-__all__ = ["Operation", "Outcome", "Violation", "WatchStream"]
+__all__ = ["Operation", "Outcome", "Violation", "WatchStream", "line"]
+
+LINE_LENGTH = 1000
 
 
 class Violation(Exception):
@@ -25,7 +27,7 @@ class Violation(Exception):
         self.promise = promise
         self.text = text
         self.slice = list(records)
-        lines = [f"{promise}: {text}", *(f"    {record}" for record in self.slice)]
+        lines = [f"{promise}: {text}", *(f"    {line(record)}" for record in self.slice)]
         super().__init__("\n".join(lines))
 
 
@@ -72,3 +74,9 @@ class WatchStream:
     responses: list[tuple[float, pb.WatchResponse]] = field(default_factory=list)
     """(when received, what), the creation first."""
     endpoint: int = 0
+
+
+def line(record: object) -> str:
+    """Show a record in one line, without the rest of very long values."""
+    text = " ".join(str(record).split())
+    return text if len(text) <= LINE_LENGTH else f"{text[:LINE_LENGTH]}... ({len(text)})"

@@ -24,7 +24,7 @@ from math import inf
 from typing import TypeAlias, cast
 
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
-from raftkv.testing.history import Operation, Outcome, Violation, WatchStream
+from raftkv.testing.history import Operation, Outcome, Violation, WatchStream, line
 from raftkv.testing.kv_model import Request, Response, execute, mutates, without_headers
 
 __all__ = ["LeaseEnd", "RevisionHistory", "check_operations", "collect_events"]
@@ -240,7 +240,7 @@ class _Check:
         if have != want:
             raise Violation(
                 "answers follow from the state",
-                f"at revision {revision - 1} the answer should be {_line(want)}",
+                f"at revision {revision - 1} the answer should be {line(want)}",
                 [operation],
             )
         return events
@@ -261,7 +261,7 @@ class _Check:
             if not right:
                 raise Violation(
                     "events follow from the state",
-                    f"revision {revision}: {_line(event)} after {_line(previous)}",
+                    f"revision {revision}: {line(event)} after {line(previous)}",
                 )
         self._history.revision = revision
 
@@ -276,8 +276,4 @@ def _may_write(operation: Operation) -> bool:
 
 
 def _show(events: Iterable[kv_pb2.Event]) -> str:
-    return "; ".join(_line(event) for event in events) or "nothing"
-
-
-def _line(message: object) -> str:
-    return " ".join(str(message).split())
+    return "; ".join(line(event) for event in events) or "nothing"

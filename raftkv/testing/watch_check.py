@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
-from raftkv.testing.history import Violation, WatchStream
+from raftkv.testing.history import Violation, WatchStream, line
 from raftkv.testing.kv_model import KeyValues
 
 __all__ = ["WatchedHistory", "check_stream"]
@@ -112,7 +112,7 @@ class _StreamCheck:
                 raise self._violation(
                     at,
                     "events come in order, without gap or duplicate",
-                    f"expected {_line(expected)}, got {_line(event)}",
+                    f"expected {line(expected)}, got {line(event)}",
                 )
             self._at += 1
             self._check_prev_kv(at, event)
@@ -131,7 +131,7 @@ class _StreamCheck:
         missing = self._expected[self._at] if self._at < len(self._expected) else None
         if missing is not None and missing.kv.mod_revision <= revision:
             raise self._violation(
-                at, "progress is honest", f"progress at {revision} without {_line(missing)}"
+                at, "progress is honest", f"progress at {revision} without {line(missing)}"
             )
         self._next = max(self._next, revision + 1)
 
@@ -145,14 +145,14 @@ class _StreamCheck:
         have = event.prev_kv if event.HasField("prev_kv") else None
         if have != before:
             raise self._violation(
-                at, "prev_kv is right", f"expected {_line(before)}, got {_line(have)}"
+                at, "prev_kv is right", f"expected {line(before)}, got {line(have)}"
             )
 
     def _violation(self, at: int, promise: str, text: str) -> Violation:
         stream = self._stream
-        about = f"client {stream.client} at member {stream.endpoint}, {_line(stream.request)}: "
+        about = f"client {stream.client} at member {stream.endpoint}, {line(stream.request)}: "
         near = [
-            f"{when:.6f} {_line(one)}" for when, one in stream.responses[max(at - 3, 0) : at + 1]
+            f"{when:.6f} {line(one)}" for when, one in stream.responses[max(at - 3, 0) : at + 1]
         ]
         return Violation(promise, about + text, near)
 
@@ -175,7 +175,3 @@ def wanted(
         )
         if inside and event.kv.mod_revision >= first_revision and dropped not in request.filters:
             yield event
-
-
-def _line(message: object) -> str:
-    return " ".join(str(message).split())
