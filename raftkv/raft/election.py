@@ -78,14 +78,19 @@ def handle_vote_request(state: RaftState, message: Message) -> None:
     (state.outbox if pre else state.after_persist).append(answer)
 
 
-def handle_vote_response(state: RaftState, message: Message) -> None:
-    """Count an answer to the campaign that is under way; others are ignored.
+def learn_from_refusal(state: RaftState, message: Message) -> None:
+    """Take in what a refuser of any term knows to be committed.
 
-    A refusal says what its sender knows to be committed. Without that, a member which does not know
-    yet that it alone may lead would for ever ask a former voter with more entries.
+    Without that, a member which does not know yet that it alone may lead would for ever ask a
+    former voter that has more entries.
     """
     if message.reject and state.log.matches(message.commit, message.log_term):
         state.commit_to(message.commit)
+
+
+def handle_vote_response(state: RaftState, message: Message) -> None:
+    """Count an answer to the campaign that is under way; others are ignored."""
+    learn_from_refusal(state, message)
     if message.type is MessageType.PRE_VOTE_RESPONSE:
         expected = state.term if message.reject else state.term + 1
         if state.role is not Role.PRE_CANDIDATE or message.term != expected:

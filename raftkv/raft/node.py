@@ -293,6 +293,8 @@ class RaftNode:
                         reject=True,
                     )
                 )
+            case MessageType.PRE_VOTE_RESPONSE | MessageType.VOTE_RESPONSE:
+                election.learn_from_refusal(state, message)
             case MessageType.SNAPSHOT:
                 snapshots.handle_late(state, message)
             case _:

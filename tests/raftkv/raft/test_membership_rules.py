@@ -203,18 +203,21 @@ def test_nobody_campaigns_by_rules_that_are_over() -> None:
     assert {m.to for m in asked} == {2}
 
 
-def test_a_refused_candidate_learns_what_is_committed() -> None:
-    """Else it would ask for ever a former voter that holds more, and that may not lead."""
+@pytest.mark.parametrize("term", [1, 5])
+def test_a_refused_candidate_learns_what_is_committed(term: int) -> None:
+    """Else it would ask for ever a former voter that holds more, and that may not lead.
+
+    A pre-vote raises no term, so the refuser may be of an earlier one than the candidate.
+    """
     driven = Driven(configuration=Configuration(frozenset({1, 2})))
     change = ConfigurationChange((MemberChange(ChangeAction.ADD_LEARNER, 2),)).encode()
     entry = Entry(1, 1, EntryKind.CONF_CHANGE, change)
     driven.step(MessageType.APPEND, 2, 1, entries=(entry,))
     driven.sync()
+    driven.step(MessageType.HEARTBEAT, 2, term)
     driven.node.campaign()
     driven.sync()
-    driven.step(
-        MessageType.PRE_VOTE_RESPONSE, 2, driven.node.term, reject=True, commit=1, log_term=1
-    )
+    driven.step(MessageType.PRE_VOTE_RESPONSE, 2, 1, reject=True, commit=1, log_term=1)
     driven.sync()
     assert driven.node.configuration == Configuration(frozenset({1}), learners=frozenset({2}))
     driven.node.campaign()

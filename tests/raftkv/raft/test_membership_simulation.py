@@ -50,6 +50,12 @@ def test_changing_members_keep_every_promise(seed: int, members: int, faults: Fa
     check(seed, members, faults)
 
 
+@pytest.mark.parametrize(("seed", "members", "faults"), [(5, 3, FORGETFUL), (2049, 5, CHANGING)])
+def test_seeds_that_once_had_nobody_to_lead(seed: int, members: int, faults: Faults) -> None:
+    """Voters that did not know their majority yet; they show so only while the worlds stay so."""
+    check(seed, members, faults, run_ms=20_000)
+
+
 def test_the_faults_leave_room_for_what_is_tested() -> None:
     cluster = check(11, 3, FORGETFUL, run_ms=30_000)
     assert cluster.snapshots_installed >= 3
