@@ -110,15 +110,7 @@ class Member:
             fragment_bytes=config.request_bytes_max + 512 * 1024,
         )
         self.hub.raft_term = parts.node.term
-        self.changes = Reconfiguration(
-            parts.node,
-            membership,
-            parts.transport,
-            loop,
-            rules=config.reconfiguration,
-            timeout_s=timeout_s,
-            wake=self.wake,
-        )
+        self.changes = self._make_changes(parts)
         self._requests = PeerRequests(self, self._received)
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
@@ -130,6 +122,17 @@ class Member:
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
         self._leader_waiters: list[asyncio.Future[None]] = []
+
+    def _make_changes(self, parts: MemberParts) -> Reconfiguration:
+        return Reconfiguration(
+            parts.node,
+            self.membership,
+            parts.transport,
+            self._loop,
+            rules=self.config.reconfiguration,
+            timeout_s=self.config.request_timeout_s,
+            wake=self.wake,
+        )
 
     def start(self) -> None:
         """Begin to tick and to take part."""

@@ -197,3 +197,36 @@ async def test_a_message_under_a_false_name_ends_the_connection() -> None:
     finally:
         await a.transport.close()
         await b.transport.close()
+
+
+async def test_a_removed_member_is_told_so_and_a_stranger_is_not() -> None:
+    told: list[int] = []
+    transports = []
+
+    def make(member_id: int, removed: set[int]) -> PeerTransport:
+        made = PeerTransport(
+            member_id,
+            CLUSTER,
+            ("127.0.0.1", 0),
+            {},
+            on_messages=lambda _messages: None,
+            on_forward=lambda _sender, _data: None,
+            on_request=Member(member_id).serve,
+            on_unreachable=lambda _peer: None,
+            on_removed=lambda: told.append(member_id),
+            was_removed=removed.__contains__,
+        )
+        transports.append(made)
+        return made
+
+    survivor, removed, stranger = make(1, {2}), make(2, set()), make(3, set())
+    try:
+        await survivor.start()
+        for one in (removed, stranger):
+            await one.start()
+            one.add_peer(1, ("127.0.0.1", survivor.port))
+        await until(lambda: 2 in told)
+        assert set(told) == {2}
+    finally:
+        for one in transports:
+            await one.close()
