@@ -31,6 +31,9 @@ from raftkv._native.lmdb cimport (
 
 from raftkv.storage.directory_sync import sync_directory
 
+cdef enum:
+    LOCK_BYTES = 8192             # of a lock file with LMDB's default of 126 readers
+
 
 cdef int create_lmdb(str directory, tuple trees, size_t map_size) except? -1:
     cdef int status
@@ -41,15 +44,26 @@ cdef int create_lmdb(str directory, tuple trees, size_t map_size) except? -1:
             for stale in (draft, draft + "-lock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(stale)
+            reserve_lock(draft + "-lock")
             status = write_draft(os.fsencode(draft), trees, map_size)
             if status:
                 return status
             os.unlink(draft + "-lock")
             os.rename(draft, file)
+        reserve_lock(os.path.join(directory, "lock.mdb"))
         sync_directory(directory)
         sync_directory(os.path.dirname(os.path.abspath(directory)))
     except OSError as error:
         return error.errno
+    return 0
+
+
+cdef int reserve_lock(str file) except -1:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, LOCK_BYTES)
+    finally:
+        os.close(descriptor)
     return 0
 
 

@@ -24,6 +24,30 @@ cdef struct Batch:
     bint has_hard_state            # hard_state is to be written
     uint8_t hard_state[28]
 
+cdef inline void put_u64_be(uint8_t *out, uint64_t value) noexcept nogil:
+    cdef int i
+    for i in range(8):
+        out[i] = <uint8_t>(value >> (56 - 8 * i))
+
+cdef inline uint64_t get_u64_be(const uint8_t *data) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(8):
+        value = (value << 8) | data[i]
+    return value
+
+cdef inline void put_u64_le(uint8_t *out, uint64_t value) noexcept nogil:
+    cdef int i
+    for i in range(8):
+        out[i] = <uint8_t>(value >> (8 * i))
+
+cdef inline uint64_t get_u64_le(const uint8_t *data) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int i
+    for i in range(8):
+        value |= <uint64_t>data[i] << (8 * i)
+    return value
+
 cdef class LogStore:
     cdef MDB_env *env              # NULL once closed
     cdef MDB_txn *reader           # a read transaction, reset between uses; only under the GIL

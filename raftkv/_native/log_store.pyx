@@ -74,36 +74,10 @@ cdef object KINDS = {int(kind): kind for kind in EntryKind}
 cdef object crc32 = zlib.crc32
 cdef bytes META_HARD_STATE = b"raft/hard_state"
 cdef bytes META_BASE = b"raft/base"
+cdef enum:
+    ROOM_BYTES = 1 << 16               # a disk with less room than this counts as full
 cdef tuple TREES = (b"entries", b"meta")
 cdef bytes METADATA_PREFIX = b"metadata/"
-
-
-cdef inline void put_u64_be(uint8_t *out, uint64_t value) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        out[i] = <uint8_t>(value >> (56 - 8 * i))
-
-
-cdef inline uint64_t get_u64_be(const uint8_t *data) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(8):
-        value = (value << 8) | data[i]
-    return value
-
-
-cdef inline void put_u64_le(uint8_t *out, uint64_t value) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        out[i] = <uint8_t>(value >> (8 * i))
-
-
-cdef inline uint64_t get_u64_le(const uint8_t *data) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(8):
-        value |= <uint64_t>data[i] << (8 * i)
-    return value
 
 
 cdef uint32_t record_checksum(uint64_t index, uint64_t term, uint8_t kind, bytes data) except? 0:
@@ -271,6 +245,9 @@ cdef class LogStore:
         if code == 0:
             return 0
         try:
+            if code == errno.EIO:      # what LMDB makes of a write that a full disk cut short
+                room = os.statvfs(self.path)
+                code = errno.ENOSPC if room.f_bavail * room.f_frsize < ROOM_BYTES else code
             return fail(operation, code)
         except StorageError as failure:
             self.failure = failure

@@ -50,9 +50,10 @@ class MvccStore:
     ) -> None:
         """Open or create the state in directory `path` (made 0700).
 
-        `table_bytes_max` bounds the two tables together, half each, but for the batch that passes
-        it; 32,768 keys fill a table, too, as each may cost its flush a page. `flush_pool`: where flushes and compaction steps run, one at a time, instead of a thread
-        of the store's own; it is shut down with the store. Cost: O(leases + meta records).
+        `table_bytes_max` bounds both tables together, half each, but for the batch that passes
+        it; 32,768 keys fill a table, too, as each may cost its flush a page. `flush_pool`: where
+        flushes and compaction steps run, one at a time, instead of a thread of the store's own; it
+        is shut down with the store. Cost: O(leases + meta records).
         StoreCorruptError: the directory is damaged, or another member's.
         """
     def close(self) -> None:

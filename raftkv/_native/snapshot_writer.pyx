@@ -30,6 +30,7 @@ from raftkv._native.lmdb cimport (
     mdb_txn_begin,
     mdb_txn_commit,
 )
+from raftkv._native.lmdb_file cimport reserve_lock
 from raftkv._native.snapshot_reader cimport (
     CHUNK_HEADER_BYTES,
     CHUNK_MAGIC,
@@ -119,14 +120,19 @@ cdef class SnapshotWriter:
         try:
             check_status(mdb_env_set_mapsize(self.env, self.map_size), "set the map size")
             check_status(mdb_env_set_maxdbs(self.env, TREES + 1), "set the number of trees")
+            reserve_lock(self.file + "-lock")
             status = mdb_env_open(
                 self.env, os.fsencode(self.file), MDB_NOTLS | MDB_NOSUBDIR, 0o600)
             check_status(status, f"open {self.file}")
             check_file_size(self.env, self.file)
             self.open_trees()
-        except BaseException:
+        except StoreIOError:
             self.close_env()
             raise
+        except OSError as error:
+            self.close_env()
+            text = f"cannot open {self.file}: {error.strerror}"
+            raise StoreIOError(error.errno, text) from error
         return 0
 
     cdef int open_trees(self) except -1:

@@ -138,7 +138,7 @@ def test_the_recording_has_all_that_is_to_be_cut(recording: tuple[str, list[Even
     marks = [event.name for event in events if event.kind == Kind.MARK]
     assert promised(marks)[0] == LAST_INDEX
     assert "installing" in marks
-    assert len({event.kind for event in events}) == 7
+    assert {event.kind for event in events} >= set(Kind) - {Kind.TRUNCATE}
     assert len(events) > 500
 
 
