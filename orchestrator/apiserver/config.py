@@ -29,6 +29,10 @@ class ApiServerConfig:
     advertise_address: str = ""
     """Where pods reach this server, in the Endpoints of Service `kubernetes`; empty: `host`."""
 
+    pod_gateway: str = ""
+    """The node's address in the pods' network, to listen on besides `host`, and to advertise.
+    The link that has it may come later."""
+
     serving_hosts: tuple[str, ...] = ()
     """More names and addresses for the serving certificate."""
 
@@ -83,6 +87,11 @@ class ApiServerConfig:
             )
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def advertised(self) -> str:
+        """The address in the Endpoints of Service `kubernetes`."""
+        return self.advertise_address or self.pod_gateway or self.host
 
     @property
     def kubernetes_service_ip(self) -> str:

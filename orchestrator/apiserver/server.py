@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 import time
 
@@ -52,6 +53,9 @@ PROGRESS_INTERVAL_S = 10.0
 
 BOOTSTRAP_RETRY_S = 0.5
 
+_IP_FREEBIND = 15
+"""Of Linux's <netinet/in.h>; the module `socket` of Python 3.11 has no name for it."""
+
 
 class ApiServer:
     """One API server.
@@ -81,7 +85,7 @@ class ApiServer:
         """The serving certificate, made when it is missing or old."""
         config = self.config
         hosts = [config.kubernetes_service_ip, *config.serving_hosts]
-        hosts += [host for host in (config.host, config.advertise_address) if host]
+        hosts += [config.host, config.advertised]
         return self.pki.apiserver(host for host in hosts if host not in ("0.0.0.0", "::"))
 
     async def start(self) -> None:
@@ -89,11 +93,13 @@ class ApiServer:
         server = web.Server(self._front.handle, handler_cancellation=True, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_WAIT_S)
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self.config.host, self.config.port, ssl_context=self._tls()
-        )
+        tls = self._tls()
+        site = web.TCPSite(self._runner, self.config.host, self.config.port, ssl_context=tls)
         await site.start()
         self.port = self._runner.addresses[0][1]
+        if self.config.pod_gateway:
+            listener = _listen_ahead(self.config.pod_gateway, self.port)
+            await web.SockSite(self._runner, listener, ssl_context=tls).start()
         await self._bootstrap()
         self._tasks.append(asyncio.create_task(self._request_progress()))
         if self.config.compaction_interval_s > 0:
@@ -194,7 +200,7 @@ class ApiServer:
     async def _bootstrap(self) -> None:
         """Create what every cluster has; wait for a store that is still electing its leader."""
         config = self.config
-        address = config.advertise_address or config.host
+        address = config.advertised
         while True:
             try:
                 await self.access.store(NAMESPACE).cache.ensure_started()
@@ -217,6 +223,19 @@ class ApiServer:
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             for store in self.stores.values():
                 await store.cache.request_progress()
+
+
+def _listen_ahead(address: str, port: int) -> socket.socket:
+    """Bind an address that no link has yet: the bridge comes with the first pod (ip(7))."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((address, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _conversions(row: Resource) -> tuple[Conversion | None, Conversion | None]:

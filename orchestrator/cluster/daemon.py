@@ -190,6 +190,7 @@ class ClusterDaemon:
                 host=settings.host,
                 port=port,
                 service_cidr=settings.service_cidr,
+                pod_gateway=settings.pod_gateway,
             )
         )
         stack.push_async_callback(server.stop)

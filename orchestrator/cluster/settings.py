@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from dataclasses import asdict, dataclass, replace
@@ -103,6 +104,13 @@ class ClusterSettings:
     @property
     def cluster_cidr(self) -> str:
         return network.cluster_cidr(self.network or 0, loopback=self.on_loopback)
+
+    @property
+    def pod_gateway(self) -> str:
+        """The node's address on its pods' bridge; "" where pods have no network of their own."""
+        if self.runtime != "containerd":
+            return ""
+        return str(ipaddress.IPv4Network(self.cluster_cidr)[1])
 
     def to_json(self) -> str:
         values = asdict(self)

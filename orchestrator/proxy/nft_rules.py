@@ -185,7 +185,11 @@ def _base_chains(network: NodeNetwork) -> dict[str, Chain]:
             tuple(postrouting), "type nat hook postrouting priority srcnat; policy accept;"
         ),
         "filter-input": Chain(
-            (f"ct state new fib daddr type local {_BY_PORT} @no-endpoint-nodeports",),
+            (
+                # The gateway's address is for its own pods: no other link leads to it.
+                f'iif != "lo" ip daddr {pods} fib daddr . iif type != local drop',
+                f"ct state new fib daddr type local {_BY_PORT} @no-endpoint-nodeports",
+            ),
             "type filter hook input priority -110; policy accept;",
         ),
         "filter-forward": Chain(

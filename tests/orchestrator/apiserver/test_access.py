@@ -172,3 +172,17 @@ async def test_a_user_may_act_as_another(rest: Rest, server: ApiServer) -> None:
     connector = aiohttp.TCPConnector(ssl=tls_of(server))
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
         assert (await Rest(session, server.url).get("/api/v1/pods"))[0] == 403
+
+
+async def test_pods_have_an_address_of_the_server(start_server: StartServer) -> None:
+    """It is bound before any link has it, named by the certificate, and in the Endpoints."""
+    server = await start_server(pod_gateway="127.9.9.9")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls_of(server))) as session:
+        rest = Rest(session, f"https://127.9.9.9:{server.port}")
+        _, endpoints = await rest.get("/api/v1/namespaces/default/endpoints/kubernetes")
+    assert endpoints["subsets"][0]["addresses"] == [{"ip": "127.9.9.9"}]
+    elsewhere = await start_server(pod_gateway="192.0.2.254")
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls_of(elsewhere))
+    ) as session:
+        assert (await Rest(session, elsewhere.url).get("/version"))[0] == 200

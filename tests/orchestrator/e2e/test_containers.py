@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 import urllib.error
@@ -61,6 +62,28 @@ def test_pods_reach_services_and_themselves_through_them(
         containers.ready_pods("app=hello")
     )
     containers.kubectl("delete", "pod", "asker")
+
+
+def test_the_api_server_answers_in_a_pod(containers: LocalCluster) -> None:
+    """Through Service `kubernetes`, whose address its certificate names."""
+    ask = 'nc -w 5 "$KUBERNETES_SERVICE_HOST" "$KUBERNETES_SERVICE_PORT" </dev/null && echo reached'
+    containers.kubectl(
+        *("run", "reach", "--image=localhost/busybox:1", "--restart=Never"),
+        *("--", "sh", "-c", ask),
+    )
+    eventually(
+        lambda: "reached" in containers.kubectl("logs", "reach", succeeds=False),
+        30,
+        "the API server is reached from a pod",
+    )
+    containers.kubectl("delete", "pod", "reach", "--now")
+    address = containers.get("service", "kubernetes")["spec"]["clusterIP"]
+    authority = ssl.create_default_context(
+        cafile=str(containers.data_dir / "apiserver" / "pki" / "ca.crt")
+    )
+    url = f"https://{address}/version"
+    with urllib.request.urlopen(url, timeout=5, context=authority) as answer:
+        assert answer.status == 200
 
 
 def test_node_port_answers_on_the_node(containers: LocalCluster, hello: str) -> None:

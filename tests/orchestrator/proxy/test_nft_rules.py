@@ -71,6 +71,13 @@ def test_session_affinity_takes_its_timeout() -> None:
     assert port.affinity_timeout_s == 10_800
 
 
+def test_other_links_do_not_lead_to_the_gateway(namespace: Namespace) -> None:
+    """What listens on the pods' gateway is for pods: a packet for it from elsewhere is dropped."""
+    namespace.load(replace_table(plan_rules([], NETWORK)))
+    chain = plan_rules([], NETWORK).chains["filter-input"]
+    assert 'iif != "lo" ip daddr 10.244.0.0/16 fib daddr . iif type != local drop' in chain.rules
+
+
 def test_nothing_changes_where_nothing_differs() -> None:
     rules = plan_rules([WEB], NETWORK)
     assert change(rules, plan_rules([WEB], NETWORK)) == ""
