@@ -7,7 +7,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import yaml
 
@@ -18,6 +17,7 @@ from orchestrator.api.resources import DEPLOYMENT, POD, SERVICE
 from orchestrator.client.rest_client import APPLY_PATCH, RestClient
 from orchestrator.cluster.access import admin_access
 from orchestrator.cluster.down import down
+from orchestrator.cluster.images import EXAMPLE
 from orchestrator.cluster.progress import Progress
 from orchestrator.cluster.record import ClusterRecord
 from orchestrator.cluster.settings import ClusterSettings, default_data_dir
@@ -25,7 +25,6 @@ from orchestrator.cluster.up import UpError, up
 from orchestrator.cluster.welcome import welcome
 
 STORE_MEMBERS = 3
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "hello.yaml"
 READY_TIMEOUT_S = 60.0
 PAGE_TIMEOUT_S = 20.0
 POLL_S = 0.1

@@ -22,6 +22,8 @@ EXAMPLE_ARCHIVE = "hello.tar"
 EXAMPLE_IMAGE = Path(__file__).resolve().parents[2] / "examples" / "hello-image"
 """What the example's image is made of; there in a checkout, not in an installed package."""
 
+EXAMPLE = EXAMPLE_IMAGE.parent / "hello.yaml"
+
 EXAMPLE_REFERENCES = ("localhost/hello:1", "localhost/hello:2")
 
 

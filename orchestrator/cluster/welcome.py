@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from orchestrator.cluster.images import EXAMPLE_IMAGE, EXAMPLE_REFERENCES
+from orchestrator.cluster.images import EXAMPLE
 from orchestrator.cluster.record import ClusterRecord
 from orchestrator.cluster.settings import ClusterSettings
 from orchestrator.images.busybox import BUSYBOX_IMAGE
@@ -28,9 +28,13 @@ def command(name: str) -> str:
 
 
 def example_command() -> str:
-    """Give a kubectl command that works with the images that every cluster has."""
-    if EXAMPLE_IMAGE.is_dir():
-        return f"create deployment web --image={EXAMPLE_REFERENCES[0]} --replicas=2"
+    """Give a kubectl command that works with the images that every cluster has, on any runtime.
+
+    Under the process runtime pods share the machine's ports: the example listens on its pod's own
+    address, which `create deployment` could not tell it.
+    """
+    if EXAMPLE.exists():
+        return f"apply -f {shlex.quote(str(EXAMPLE))}"
     return f"create deployment web --image={BUSYBOX_IMAGE} -- sleep 3600"
 
 

@@ -26,8 +26,10 @@ def test_every_cluster_has_the_images_that_its_welcome_names(tmp_path: Path) -> 
         assert any(reference in text for text in texts), reference
     settings = ClusterSettings(data_dir=tmp_path, kubeconfig=tmp_path / "kubeconfig")
     shown = welcome(settings, ClusterRecord(ProcessId(1, 1)))
-    image = shown.partition("--image=")[2].split()[0]
+    manifest = Path(shown.partition("apply -f ")[2].split("\n")[0]).read_text()
+    image = manifest.partition("image: ")[2].split()[0]
     assert any(image in text for text in texts)
+    assert "status.podIP" in manifest, "without it, replicas collide under the process runtime"
 
 
 def test_archives_of_the_person_are_loaded_after_the_base(tmp_path: Path) -> None:
