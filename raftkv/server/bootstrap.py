@@ -59,7 +59,11 @@ class OpenMember:
         """If this member leads, let a follower lead before it goes, where one is level enough."""
         member = self.member
         followers = member.node.status().followers
-        level = [one for one, status in followers.items() if status.recent_active]
+        level = [
+            one
+            for one, status in followers.items()
+            if status.recent_active and not status.is_learner
+        ]
         if not member.is_leader or not level:
             return
         heir = max(level, key=lambda one: followers[one].match_index)

@@ -46,13 +46,15 @@ class PeerRequests:
         message = snapshot_protocol.decode_install(sender, self._member.id, payload)
         assert message.snapshot is not None
         index = message.snapshot.index
-        if node.applied_index >= index:
-            self._received.discard()
-        elif not self._received.has(index, message.snapshot.term):
+        if node.applied_index < index and not self._received.reserve(index, message.snapshot.term):
             raise SnapshotProtocolError("that snapshot was not received completely")
         self._member.take_snapshot(message)
+        if node.commit_index < index:
+            self._received.release()
+            raise SnapshotProtocolError("that snapshot is of no use here")
         async with asyncio.timeout(self._member.config.request_timeout_s):
             while True:
                 if node.applied_index >= index:
+                    self._received.release()  # unless it was installed: the log had all of it
                     return b""
                 await asyncio.sleep(INSTALL_POLL_S)

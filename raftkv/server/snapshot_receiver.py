@@ -28,11 +28,15 @@ class SnapshotReceiver:
         self._loop = loop
         self._writer: SnapshotWriter | None = None
         self._sender = 0
+        self._reserved = False
+        """The snapshot is whole and about to be installed: nobody may touch it."""
         self._busy = asyncio.Lock()
 
     async def begin(self, sender: int) -> bytes:
         """Listen to a sender from now on; returns where it is to go on."""
         async with self._busy:
+            if self._reserved:
+                raise SnapshotProtocolError("a snapshot is being installed")
             if self._writer is None:
                 self._writer = await self._loop.run_in_executor(None, self._open_writer)
             self._sender = sender
@@ -47,7 +51,7 @@ class SnapshotReceiver:
         """
         async with self._busy:
             writer = self._writer
-            if writer is None or sender != self._sender:
+            if writer is None or sender != self._sender or self._reserved:
                 raise SnapshotProtocolError("no snapshot of this sender is under way")
             try:
                 await self._loop.run_in_executor(None, writer.write, chunk)
@@ -56,22 +60,29 @@ class SnapshotReceiver:
                 raise
             return b""
 
-    def has(self, index: int, term: int) -> bool:
-        """Say whether the snapshot at this index is here, whole and checked."""
+    def reserve(self, index: int, term: int) -> bool:
+        """Keep the snapshot at this index for its installation; False if it is not here, whole."""
         writer = self._writer
-        return (
+        self._reserved = (
             writer is not None
             and writer.complete
             and not self._busy.locked()
             and (writer.index, writer.term) == (index, term)
         )
+        return self._reserved
 
     def take(self) -> SnapshotWriter:
         """Hand over the whole snapshot, to be installed and closed by the caller."""
         assert self._writer is not None, "no snapshot was received"
         writer, self._writer = self._writer, None
         self._sender = 0
+        self._reserved = False
         return writer
+
+    def release(self) -> None:
+        """Drop what was kept for an installation that is not wanted after all."""
+        if self._reserved:
+            self.discard()
 
     def discard(self) -> None:
         """Drop what was received."""
@@ -80,6 +91,7 @@ class SnapshotReceiver:
             self._writer.close()
             self._writer = None
         self._sender = 0
+        self._reserved = False
 
     def close(self) -> None:
         """Let go of what was received; a later life goes on with it."""

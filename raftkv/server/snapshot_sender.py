@@ -80,7 +80,8 @@ class SnapshotSender:
         try:
             await self._send(message)
             ok = True
-        except (PeerError, StoreIOError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is, the follower must not wait for this transfer for ever.
             log.warning(
                 "snapshot was not sent", extra={"peer": f"{follower:x}", "reason": str(error)}
             )
