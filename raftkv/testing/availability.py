@@ -51,7 +51,8 @@ class Availability:
         times = [began, *answers, ended]
         calm = dict.fromkeys(range(len(times) - 1))
         ordered = sorted(spans, key=lambda span: span.began)
-        for span, following in zip(ordered, [*ordered[1:], None], strict=True):
+        for place, span in enumerate(ordered):
+            following = ordered[place + 1] if place + 1 < len(ordered) else None
             self.counts[span.name] = self.counts.get(span.name, 0) + 1
             first = max(bisect_right(times, span.began) - 1, 0)
             end = span.ended + RECOVERY_S

@@ -42,6 +42,8 @@ __all__ = ["FaultRunner", "main"]
 
 MEMBERS = 3
 EPOCH_S = 30.0
+EPOCH_S_MIN = 10.0
+"""What remains of a run is not worth an epoch if it is less."""
 LEASE_GRACE_S = 2.5
 """How late a lease may end: the leader looks twice a second, and this machine may be busy."""
 QUIET_S = LEASE_TTL_S / min(CLOCK_RATES) + LEASE_GRACE_S + 0.5
@@ -99,8 +101,8 @@ class FaultRunner:
         self._cluster.wait_ready(timeout_s=READY_S_MAX)
         deadline = time.monotonic() + seconds
         while True:
-            self._epoch(min(EPOCH_S, max(deadline - time.monotonic(), 1.0)))
-            if time.monotonic() >= deadline:
+            self._epoch(min(EPOCH_S, max(deadline - time.monotonic(), EPOCH_S_MIN)))
+            if time.monotonic() > deadline - EPOCH_S_MIN:
                 return
 
     def _epoch(self, seconds: float) -> None:

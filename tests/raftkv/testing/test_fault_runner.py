@@ -66,6 +66,12 @@ def test_pauses_are_put_down_to_faults() -> None:
     assert availability.longest_s == {"kill": 3.0, NONE: 10.0}
 
 
+def test_no_faults() -> None:
+    availability = Availability()
+    availability.add([put(1), put(3)], [], began=0.5, ended=3.5)
+    assert (availability.counts, availability.longest_s) == ({}, {NONE: 2.0})
+
+
 def test_a_pause_after_the_next_fault_is_that_ones() -> None:
     writes = [put(second) for second in (1, 2, 3, 4, 9)]
     spans = [FaultSpan("pause", 0, 3.5, 5.0), FaultSpan("kill", 0, 1.5, 1.8)]
