@@ -17,6 +17,7 @@ from raftkv.pb.etcd import rpc_pb2
 from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, Driver, batch, txn
 
 KILLS = 4
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def entry(index: int) -> bytes:
@@ -59,8 +60,8 @@ def test_a_killed_store_comes_back_at_a_flushed_index(tmp_path: Path) -> None:
     chance = random.Random(3)
     before = 0
     for _ in range(KILLS):
-        command = [sys.executable, __file__, path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        command = [sys.executable, "-m", "tests.raftkv.native.test_mvcc_store_kill", path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
             assert process.stdout is not None
             reported = before
             while reported <= before:
