@@ -186,10 +186,14 @@ class World:
         limit_us = scheduler.now_us + REQUESTS_US
         if not self._run_while_not(lambda: all(one.is_done for one in self.clients), limit_us):
             raise SafetyViolation("Progress", "clients get no answers in a calm world")
-        limit_us = scheduler.now_us + CLIENTS_US
+        self._level_all()
+        return recovery_us
+
+    def _level_all(self) -> None:
+        """Demand that members and watchers come to know all that happened."""
+        limit_us = self.scheduler.now_us + CLIENTS_US
         if not self._run_while_not(lambda: self._is_level() and self._watchers_level(), limit_us):
             raise SafetyViolation("Progress", "watchers or members lag behind in a calm world")
-        return recovery_us
 
     def _outlive_leases(self) -> None:
         """Demand that leases which nobody renews any more come to their end."""
@@ -199,6 +203,7 @@ class World:
             limit_us,
         ):
             raise SafetyViolation("Lease Expiry", "leases outlive their time to live")
+        self._level_all()
 
     def _run_while_not(self, done: object, end_us: int) -> bool:
         """Let time pass until something holds, looking every few events."""

@@ -10,7 +10,7 @@ from raftkv.testing.sim.network import NetworkQuality
 from raftkv.testing.sim.plan import LEADER, Fault, Plan, draw_plan
 from raftkv.testing.sim.scheduler import MS, SECOND
 
-__all__ = ["World", "colliding", "harsh", "ordinary", "reading"]
+__all__ = ["World", "colliding", "compacting", "harsh", "ordinary", "reading", "snapshotting"]
 
 World = Callable[[int], Plan]
 """Turns a seed into a plan."""
@@ -83,7 +83,7 @@ def reading(seed: int) -> Plan:
             request,
             number=number,
             think_us=request.think_us % (60 * MS),
-            kind=dice.choice(("get", "put")),
+            kind="put" if request.client % 2 else "get",
         )
         for number, request in enumerate(plan.requests * 2, 1)
     )
@@ -94,4 +94,33 @@ def reading(seed: int) -> Plan:
         election_ticks=dice.choice((3, 10)),
         requests=requests,
         quality=NetworkQuality(delay_us_max=dice.choice((5, 60)) * MS),
+    )
+
+
+def compacting(seed: int) -> Plan:
+    """History is compacted close behind the latest revision, while watchers do not always read."""
+    dice = random.Random(f"compacting {seed}")
+    plan = draw_plan(seed)
+    requests = tuple(
+        replace(request, think_us=request.think_us % (40 * MS), kind=dice.choice(COMPACTING))
+        for request in plan.requests
+    )
+    return _world(seed, [], duration_us=6 * SECOND, requests=requests)
+
+
+COMPACTING = ("put", "put", "put", "put", "compact")
+"""Kinds of request where compaction matters."""
+
+
+def snapshotting(seed: int) -> Plan:
+    """Members are away so long that the log they lack is gone."""
+    dice = random.Random(f"snapshotting {seed}")
+    end_us = 12 * SECOND
+    return _world(
+        seed,
+        _every(dice, end_us, 2 * SECOND, "crash isolate", 0, 3 * SECOND),
+        duration_us=end_us,
+        snapshot_count=4,
+        table_bytes_max=2048,
+        flush_us_max=5 * MS,
     )

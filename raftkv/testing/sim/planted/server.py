@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from raftkv._native.command_batch import answer, read_header
 from raftkv.errors import ERRORS
 from raftkv.lease.lessor import Lessor
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import ProposalDropped
-from raftkv.server import forwarding
+from raftkv.raft.messages import Message, SnapshotMetadata
+from raftkv.server import forwarding, snapshot_protocol
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member
 from raftkv.server.proposals import Proposals
@@ -123,3 +126,13 @@ def trim_what_is_not_flushed(patch: Patch) -> None:
         return int(honest(self, self._applied))
 
     honest = patch.set(LogTrimmer, "due", due)
+
+
+def snapshot_without_membership(patch: Patch) -> None:
+    """A snapshot does not say who the members are: its receiver takes itself for the only one."""
+
+    def encode_install(message: Message, metadata: SnapshotMetadata) -> bytes:
+        alone = Configuration(frozenset({message.to}))
+        return bytes(honest(message, replace(metadata, configuration=alone)))
+
+    honest = patch.set(snapshot_protocol, "encode_install", encode_install)
