@@ -109,16 +109,6 @@ def accept_without_matching(patch: Patch) -> None:
     honest = patch.set(RaftLog, "matches", matches)
 
 
-def vouch_for_replaced_entries(patch: Patch) -> None:
-    """The end of a sync marks entries as synced that took the place of those written."""
-
-    def mark_stable(self: RaftLog) -> None:
-        self.stable_index = self.last_index
-        self._evict()
-
-    patch.set(RaftLog, "mark_stable", mark_stable)
-
-
 def believe_own_optimism(patch: Patch) -> None:
     """What was sent is taken for what was received."""
 

@@ -9,9 +9,8 @@ from raftkv._native.command_batch import answer, read_header
 from raftkv.errors import ERRORS
 from raftkv.lease.lessor import Lessor
 from raftkv.raft.configuration import Configuration
-from raftkv.raft.errors import ProposalDropped
 from raftkv.raft.messages import Message, SnapshotMetadata
-from raftkv.server import forwarding, snapshot_protocol
+from raftkv.server import snapshot_protocol
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member
 from raftkv.server.proposals import Proposals
@@ -50,20 +49,6 @@ def give_up_at_a_leader_change(patch: Patch) -> None:
         honest(self, state)
 
     honest = patch.set(Member, "_follow_leader", follow_leader)
-
-
-def propose_in_a_later_term(patch: Patch) -> None:
-    """A leader proposes a forwarded batch that was meant for an earlier term."""
-
-    def propose_for(self: Any, _sender: int, message: forwarding.Propose) -> None:
-        if self.is_leader:
-            try:
-                self.node.propose(message.batch)
-            except ProposalDropped:
-                return
-            self.wake()
-
-    patch.set(Member, "_propose_for", propose_for)
 
 
 def reuse_batch_ids(patch: Patch) -> None:
