@@ -71,7 +71,7 @@ cdef class WatchHub:
     cdef WatcherIndex index
     # Unsynced watchers whose sink has room, oldest first.
     cdef object runnable
-    cdef set notified
+    cdef dict notified
     cdef readonly long long revision
     cdef public unsigned long long raft_term
     cdef readonly Py_ssize_t synced_count

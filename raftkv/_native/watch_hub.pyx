@@ -263,7 +263,7 @@ cdef class WatchStream:
         self.watchers[watch_id] = watcher
         hub.watcher_count += 1
         if progress_notify:
-            hub.notified.add(watcher)
+            hub.notified[watcher] = None
         self.sink.send(hub.header(hub.revision) + watch_id_field(watch_id) + b"\x18\x01")
         hub.start(watcher)
 
@@ -340,7 +340,7 @@ cdef class WatchHub:
         self.fragment_bytes = fragment_bytes
         self.index = WatcherIndex()
         self.runnable = deque()
-        self.notified = set()
+        self.notified = {}  # a dict: in the order of their creation
         self.revision = store.revision
 
     def open(self, sink):
@@ -570,7 +570,7 @@ cdef class WatchHub:
             self.make_unsynced(watcher, watcher.next_revision)
         watcher.stream.unsynced_count -= 1
         del watcher.stream.watchers[watcher.watch_id]
-        self.notified.discard(watcher)
+        self.notified.pop(watcher, None)
         self.watcher_count -= 1
         return 0
 
