@@ -47,7 +47,7 @@ def test_one_seed_is_one_run_in_every_process() -> None:
             text=True,
             check=True,
         )
-        assert done.stdout.startswith("seed 7: members=")
+        assert done.stdout.startswith("seed 7: ")
         return done.stdout.rsplit("trace ", 1)[1].strip()
 
     assert digest("1") == digest("2")
