@@ -130,9 +130,7 @@ _CLUSTER = (
     _used("strict-reconfig-check", True, "refuse membership changes that could lose the quorum"),
     _used("max-learners", 1, "learners that the cluster may have"),
     _used("corrupt-check-time", 0.0, "time between comparisons of the members' hashes; 0 is off"),
-    _used(
-        "compact-hash-check-enabled", False, "compare members' hashes"
-    ),
+    _used("compact-hash-check-enabled", False, "compare members' hashes"),
     _used("compact-hash-check-time", 60.0, "time between comparisons, where enabled"),
     _used("pre-vote", True, "ask before an election whether it could be won"),
     _used("log-level", "info", "debug, info, warn, error"),
