@@ -49,7 +49,7 @@ BUGS = (
     Bug(core.believe_own_optimism, worlds.ordinary, 5),
     Bug(core.read_without_asking, worlds.reading, 10),
     Bug(core.read_joins_a_running_round, worlds.reading, 10),
-    Bug(core.read_before_own_commit, worlds.ordinary, 20),
+    Bug(core.read_before_own_commit, worlds.reading, 25),
     Bug(server.serve_reads_before_applied, worlds.ordinary, 5),
     Bug(server.propose_again_at_a_leader_change, worlds.ordinary, 5),
     Bug(server.give_up_at_a_leader_change, worlds.ordinary, 5),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftkv.testing.sim.bugs import BUGS, Bug, hunt, planted
-from raftkv.testing.sim.worlds import ordinary
 from raftkv.testing.sim.world import run
+from raftkv.testing.sim.worlds import ordinary
 
 
 @pytest.mark.slow
