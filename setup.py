@@ -6,7 +6,6 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
-from setuptools.command.build_py import build_py
 
 EXTENSIONS = {
     "http2": ["nghttp2"],
@@ -34,20 +33,14 @@ EXTENSIONS = {
 """Module of `raftkv._native` -> the C libraries that it links."""
 
 
-class GenerateThenBuild(build_py):
-    """Generate protobuf modules and schemas before packages are collected."""
-
-    def run(self) -> None:
-        runpy.run_path(str(Path(__file__).parent / "tools" / "generate.py"), run_name="__main__")
-        super().run()
-
+# Packages are looked for when setup() begins: the generated ones must be there by then.
+runpy.run_path(str(Path(__file__).parent / "tools" / "generate.py"), run_name="__main__")
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
 present = {n: libs for n, libs in EXTENSIONS.items() if Path(f"raftkv/_native/{n}.pyx").exists()}
 
 setup(
-    cmdclass={"build_py": GenerateThenBuild},
     ext_modules=cythonize(
         [
             Extension(
