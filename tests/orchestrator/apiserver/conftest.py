@@ -24,6 +24,7 @@ from orchestrator.apiserver.config import ApiServerConfig
 from orchestrator.apiserver.server import ApiServer
 from orchestrator.pki import Pki
 from raftkv.testing.ports import free_port
+from raftkv.testing.real_etcd import etcd_binary
 
 ETCD_START_S = 20.0
 KUBECTL_S = 30.0
@@ -41,9 +42,7 @@ class Etcd:
     """One etcd process, which may be killed and started again on the same data and ports."""
 
     def __init__(self, directory: Path) -> None:
-        binary = shutil.which("etcd")
-        if binary is None:
-            pytest.skip("etcd is not installed")
+        binary = etcd_binary()
         self.client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         arguments = {
             "data-dir": str(directory),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import socket
 import subprocess
 import time
@@ -31,6 +30,7 @@ from orchestrator.controllers.controller_manager import ControllerManager
 from orchestrator.scheduler.config import SchedulerConfig
 from orchestrator.scheduler.scheduler import Scheduler
 from raftkv.testing.ports import free_port
+from raftkv.testing.real_etcd import etcd_binary
 
 START_S = 20.0
 WAIT_S = 15.0
@@ -41,9 +41,7 @@ _roots = itertools.count()
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of a running etcd."""
-    binary = shutil.which("etcd")
-    if binary is None:
-        pytest.skip("etcd is not installed")
+    binary = etcd_binary()
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     flags = {
         "data-dir": str(tmp_path_factory.mktemp("etcd")),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ from orchestrator.client.config import ClientConfig
 from orchestrator.client.rest_client import RestClient
 from orchestrator.pki import KeyPair
 from raftkv.testing.ports import free_port
+from raftkv.testing.real_etcd import etcd_binary
 
 ETCD_START_S = 20.0
 
@@ -24,9 +24,7 @@ ETCD_START_S = 20.0
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of a real etcd."""
-    binary = shutil.which("etcd")
-    if binary is None:
-        pytest.skip("etcd is not installed (package etcd-server)")
+    binary = etcd_binary()
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     directory = str(tmp_path_factory.mktemp("store"))
     flags = ["--data-dir", directory, "--listen-client-urls", client, "--log-level", "error"]

