@@ -184,7 +184,12 @@ cdef class StateFlusher:
         job = self.job
         self.job = None
         if job is not None:
-            job.result()
+            try:
+                job.result()
+            except OSError as failure:
+                # Whoever looked first has it; nobody after may go on with half a flush.
+                self.failure = failure
+                raise
         self.view.tree.renew()
         if not self.compacting:
             self.flushed_index = self.frozen_index

@@ -21,6 +21,12 @@ def test_no_promise_is_broken(seed: int) -> None:
     run(draw_plan(seed))
 
 
+@pytest.mark.parametrize("seed", [4927, 6395])
+def test_what_once_broke_stays_mended(seed: int) -> None:
+    """Seeds of `tests/TRACK_RECORD.md`."""
+    run(draw_plan(seed))
+
+
 def test_one_seed_is_one_run() -> None:
     """The same seed gives the same trace, byte for byte, and another one another."""
 
