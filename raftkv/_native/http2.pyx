@@ -165,6 +165,7 @@ cdef class Connection(Http2Session):
         self.drain_low_water_bytes = limits.drain_low_water_bytes
         self.drained = []
         self.undecided = b""
+        self.peer_common_name = ""
         self.last_ping_s = -1e9
         self.connection_id = server.connections_made
         server.connections_made += 1
@@ -181,6 +182,7 @@ cdef class Connection(Http2Session):
         server = self.server
         self.transport = transport
         self.peer_address = transport.get_extra_info("peername")
+        self.peer_common_name = common_name(transport.get_extra_info("peercert"))
         if server.closing or len(server.connections) >= server.limits.connections_max:
             transport.abort()
             return
@@ -385,6 +387,16 @@ cdef class Connection(Http2Session):
             nghttp2_session_del(self.session)
             self.session = NULL
         return 0
+
+
+cdef str common_name(certificate):
+    """Return the last common name of a verified certificate's subject, as Go's x509 does."""
+    cdef str name = ""
+    for relative in (certificate or {}).get("subject", ()):
+        for kind, value in relative:
+            if kind == "commonName":
+                name = value
+    return name
 
 
 def keep_alive(socket):

@@ -29,6 +29,9 @@ class Stream:
     @property
     def peer(self) -> tuple[str, int] | str: ...
     @property
+    def peer_common_name(self) -> str:
+        """The common name in the client's verified TLS certificate; "" where there is none."""
+    @property
     def connection_id(self) -> int: ...
     def reply(self, message: bytes) -> bool:
         """Send the one answer of a unary method, with status OK."""

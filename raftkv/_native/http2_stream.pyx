@@ -127,6 +127,11 @@ cdef class Stream:
         return self.connection.peer_address
 
     @property
+    def peer_common_name(self):
+        """The common name in the client's certificate, or "" where it gave none."""
+        return self.connection.peer_common_name
+
+    @property
     def connection_id(self):
         """A number that no other connection of this server has or had."""
         return self.connection.connection_id
