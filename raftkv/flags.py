@@ -21,7 +21,7 @@ class Standing(Enum):
     ACCEPTED = "accepted"
     """Taken and without effect: it tunes a mechanism that does not exist here."""
     REFUSED = "refused"
-    """Known to etcd and not built yet; ignoring it would be unsafe or surprising."""
+    """Known to etcd and not here; ignoring it would be unsafe or surprising."""
 
 
 class FlagError(Exception):
@@ -83,22 +83,26 @@ class Flag:
     default: Value
     standing: Standing
     help: str = ""
+    """What it does; of an accepted flag why it does nothing, of a refused one why it is refused."""
 
     @property
-    def variables(self) -> tuple[str, str]:
-        """The environment variables that give it, the stronger first."""
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that give it, the strongest first."""
         upper = self.name.upper().replace("-", "_")
-        return f"RAFTKV_{upper}", f"ETCD_{upper}"
+        return f"RAFTKV_{upper}", f"ETCD_{upper}", f"ETCD_EXPERIMENTAL_{upper}"
 
 
 def _used(name: str, default: Value, help_text: str, kind: type | None = None) -> Flag:
     return Flag(name, kind or type(default), default, Standing.USED, help_text)
 
 
-def _group(standing: Standing, **names: type) -> tuple[Flag, ...]:
-    defaults: dict[type, Value] = {str: "", int: 0, bool: False, float: 0.0}
+_EMPTY: dict[type, Value] = {str: "", int: 0, bool: False, float: 0.0}
+
+
+def _group(standing: Standing, why: str, names: dict[str, type]) -> tuple[Flag, ...]:
     return tuple(
-        Flag(name.replace("_", "-"), kind, defaults[kind], standing) for name, kind in names.items()
+        Flag(name.replace("_", "-"), kind, _EMPTY[kind], standing, why)
+        for name, kind in names.items()
     )
 
 
@@ -133,93 +137,168 @@ _CLUSTER = (
     _used("compact-hash-check-enabled", False, "compare members' hashes"),
     _used("compact-hash-check-time", 60.0, "time between comparisons, where enabled"),
     _used("pre-vote", True, "ask before an election whether it could be won"),
-    _used("log-level", "info", "debug, info, warn, error"),
+    _used("force-new-cluster", False, "go on alone, from this member's data; the others are gone"),
+    _used("initial-corrupt-check", False, "compare with the other members before serving"),
+    _used("feature-gates", "", "Name=true|false,..., of the gates listed below"),
+    _used("config-file", "", "YAML file of flags; others and the environment are then ignored"),
 )
-_ACCEPTED = _group(
-    Standing.ACCEPTED,
-    wal_dir=str,
-    initial_election_tick_advance=bool,
-    max_snapshots=int,
-    max_wals=int,
-    backend_batch_interval=float,
-    backend_batch_limit=int,
-    backend_bbolt_freelist_type=str,
-    grpc_keepalive_min_time=float,
-    grpc_keepalive_interval=float,
-    grpc_keepalive_timeout=float,
-    memory_mlock=bool,
-    socket_reuse_port=bool,
-    socket_reuse_address=bool,
-    downgrade_check_time=float,
-    logger=str,
-    log_outputs=str,
-    log_format=str,
-    enable_log_rotation=bool,
-    log_rotation_config_json=str,
-    metrics=str,
-    initial_corrupt_check=bool,
-    compaction_batch_limit=int,
-    compaction_sleep_interval=float,
-    warning_apply_duration=float,
-    warning_unary_request_duration=float,
-    bootstrap_defrag_threshold_megabytes=int,
-    feature_gates=str,
-    enable_v2=bool,
-    enable_grpc_gateway=bool,
-    enable_lease_checkpoint=bool,
-    bcrypt_cost=int,
-    auth_token_ttl=int,
-)
-_REFUSED = _group(
-    Standing.REFUSED,
-    listen_client_http_urls=str,
-    cert_file=str,
-    key_file=str,
-    trusted_ca_file=str,
-    client_cert_auth=bool,
-    client_cert_file=str,
-    client_key_file=str,
-    client_crl_file=str,
-    client_cert_allowed_hostname=str,
-    auto_tls=bool,
-    peer_cert_file=str,
-    peer_key_file=str,
-    peer_trusted_ca_file=str,
-    peer_client_cert_auth=bool,
-    peer_client_cert_file=str,
-    peer_client_key_file=str,
-    peer_crl_file=str,
-    peer_cert_allowed_cn=str,
-    peer_cert_allowed_hostname=str,
-    peer_auto_tls=bool,
-    self_signed_cert_validity=int,
-    cipher_suites=str,
-    tls_min_version=str,
-    tls_max_version=str,
-    cors=str,
-    host_whitelist=str,
-    auth_token=str,
-    discovery=str,
-    discovery_token=str,
-    discovery_endpoints=str,
-    discovery_srv=str,
-    discovery_srv_name=str,
-    discovery_proxy=str,
-    enable_distributed_tracing=bool,
-    distributed_tracing_address=str,
-    distributed_tracing_service_name=str,
-    distributed_tracing_instance_id=str,
-    distributed_tracing_sampling_rate=int,
-    enable_pprof=bool,
-    force_new_cluster=bool,
-    unsafe_no_fsync=bool,
-    config_file=str,
+_LOGGING = (
+    _used("log-level", "info", "debug, info, warn, error, panic, fatal"),
+    _used("log-format", "json", "json or console"),
+    _used("log-outputs", "default", "stderr, stdout and files, by commas; default: stderr"),
+    _used(
+        "enable-log-rotation",
+        False,
+        "begin a new file where --log-outputs names one and it is full",
+    ),
+    _used("log-rotation-config-json", "", "maxsize (MB, 100), maxbackups, maxage (days), compress"),
+    _used("warning-apply-duration", 0.1, "warn when applying a batch of requests takes longer"),
 )
 
-FLAGS: dict[str, Flag] = {flag.name: flag for flag in (*_MEMBER, *_CLUSTER, *_ACCEPTED, *_REFUSED)}
+
+def _accepted(why: str, **names: type) -> tuple[Flag, ...]:
+    """Flags that are taken and change nothing, for the one reason `why`."""
+    return _group(Standing.ACCEPTED, why, names)
+
+
+def _refused(why: str, **names: type) -> tuple[Flag, ...]:
+    """Flags that are refused, for the one reason `why`, unless they ask for nothing."""
+    return _group(Standing.REFUSED, why, names)
+
+
+_ACCEPTED = (
+    *_accepted(
+        "there are no WAL or snapshot files to keep or place: one log, one state, bounded by need",
+        wal_dir=str,
+        max_snapshots=int,
+        max_wals=int,
+    ),
+    *_accepted(
+        "the state is written in batches that its size and age decide, without bbolt",
+        backend_batch_interval=float,
+        backend_batch_limit=int,
+        backend_bbolt_freelist_type=str,
+        bootstrap_defrag_threshold_megabytes=int,
+        txn_mode_write_with_shared_buffer=bool,
+        memory_mlock=bool,
+    ),
+    *_accepted(
+        "compaction runs in small steps between requests, sized by what they cost",
+        compaction_batch_limit=int,
+        compaction_sleep_interval=float,
+    ),
+    *_accepted(
+        "leases' remaining time is always replicated",
+        enable_lease_checkpoint=bool,
+        enable_lease_checkpoint_persist=bool,
+    ),
+    *_accepted(
+        "elections begin by chance within one to two timeouts, the first one too",
+        initial_election_tick_advance=bool,
+    ),
+    *_accepted("defragmentation never stops a member", stop_grpc_service_on_defrag=bool),
+    *_accepted(
+        "versions are compared when a member asks, not by the clock", downgrade_check_time=float
+    ),
+    *_accepted("sockets are the kernel's defaults", set_member_localaddr=bool),
+    *_accepted("there is one logger; --log-level and --log-format shape it", logger=str),
+    *_accepted(
+        "syncing stays on: what is acknowledged is on disk, which the flag would give up",
+        unsafe_no_fsync=bool,
+    ),
+    *_accepted(
+        "keep-alive of connections is fixed",
+        grpc_keepalive_min_time=float,
+        grpc_keepalive_interval=float,
+        grpc_keepalive_timeout=float,
+    ),
+    *_accepted(
+        "the address is always reused, the port never",
+        socket_reuse_port=bool,
+        socket_reuse_address=bool,
+    ),
+    *_accepted("metrics are always the basic ones", metrics=str),
+    *_accepted("the gateway is part of the client port", enable_grpc_gateway=bool),
+    *_accepted("there is no authentication", bcrypt_cost=int, auth_token_ttl=int),
+    *_accepted("there is no API v2 to phase out", v2_deprecation=str),
+    *_accepted(
+        "requests are not traced",
+        distributed_tracing_address=str,
+        distributed_tracing_service_name=str,
+        distributed_tracing_instance_id=str,
+        distributed_tracing_sampling_rate=int,
+    ),
+    *_accepted("no proxy is started, nor members discovered", discovery_fallback=str),
+    *_accepted(
+        "requests are not timed one by one; --warning-apply-duration covers what is slow",
+        warning_unary_request_duration=float,
+    ),
+)
+
+_REFUSED = (
+    *_refused(
+        "not supported yet",
+        listen_client_http_urls=str,
+        cert_file=str,
+        key_file=str,
+        trusted_ca_file=str,
+        client_cert_auth=bool,
+        client_cert_file=str,
+        client_key_file=str,
+        client_crl_file=str,
+        client_cert_allowed_hostname=str,
+        auto_tls=bool,
+        peer_cert_file=str,
+        peer_key_file=str,
+        peer_trusted_ca_file=str,
+        peer_client_cert_auth=bool,
+        peer_client_cert_file=str,
+        peer_client_key_file=str,
+        peer_crl_file=str,
+        peer_cert_allowed_cn=str,
+        peer_cert_allowed_hostname=str,
+        peer_auto_tls=bool,
+        self_signed_cert_validity=int,
+        cipher_suites=str,
+        tls_min_version=str,
+        tls_max_version=str,
+        cors=str,
+        host_whitelist=str,
+        auth_token=str,
+        enable_pprof=bool,
+    ),
+    *_refused(
+        "members are not discovered here; name them all with --initial-cluster",
+        discovery=str,
+        discovery_token=str,
+        discovery_endpoints=str,
+        discovery_srv=str,
+        discovery_srv_name=str,
+        discovery_proxy=str,
+        discovery_dial_timeout=float,
+        discovery_request_timeout=float,
+        discovery_keepalive_time=float,
+        discovery_keepalive_timeout=float,
+        discovery_insecure_transport=bool,
+        discovery_insecure_skip_tls_verify=bool,
+        discovery_cert=str,
+        discovery_key=str,
+        discovery_cacert=str,
+        discovery_user=str,
+        discovery_password=str,
+    ),
+    *_refused("requests are not traced; use /metrics", enable_distributed_tracing=bool),
+    *_refused(
+        "API v2 is not served; clients need API v3", enable_v2=bool, enable_v2v3=str, proxy=str
+    ),
+)
+
+FLAGS: dict[str, Flag] = {
+    flag.name: flag for flag in (*_MEMBER, *_CLUSTER, *_LOGGING, *_ACCEPTED, *_REFUSED)
+}
 """Every flag by name. `--experimental-<name>` is another spelling of `--<name>`."""
 
-_HARMLESS = {("auth-token", "simple")}
+_HARMLESS = {("auth-token", "simple"), ("proxy", "off")}
 """Values of refused flags that ask for nothing but the default."""
 
 
@@ -234,9 +313,8 @@ def read_flags(arguments: Sequence[str], environment: Mapping[str, str]) -> dict
         flag.name: flag.default for flag in FLAGS.values() if flag.standing is Standing.USED
     }
     for flag in FLAGS.values():
-        strong, weak = flag.variables
-        variable = strong if strong in environment else weak
-        if variable in environment:
+        variable = next((one for one in flag.variables if one in environment), None)
+        if variable is not None:
             _take(flag, environment[variable], variable, values, problems)
     _read_arguments(arguments, values, problems)
     if problems:
@@ -285,4 +363,4 @@ def _take(
         and value not in ("", False)
         and (flag.name, text) not in _HARMLESS
     ):
-        problems.append(f"{source}: not supported yet")
+        problems.append(f"{source}: {flag.help}")
