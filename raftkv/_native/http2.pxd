@@ -23,7 +23,10 @@ cdef class Server:
     cdef bint flush_scheduled
     cdef bint flushing
     cdef bint closing
+    cdef object http_open
     cdef long long connections_made
+    cdef readonly long long received_bytes
+    cdef readonly long long sent_bytes
     cdef OutBuffer out                   # frames of one connection, while it is flushed
     cdef object read_buffer              # memoryview; shared, as a read is consumed at once
     cdef uint8_t *read_data

@@ -20,11 +20,19 @@ class Server:
         http1_factory: Callable[[], asyncio.Protocol],
         limits: Limits | None = None,
         http_handler: Callable[[Stream, bytes], object] | None = None,
+        http_open: Callable[[Stream], StreamHandler | None] | None = None,
     ) -> None:
         """`http1_factory` makes the protocol of connections that speak HTTP/1; `http_handler` is
-        called with complete HTTP/2 requests that are not gRPC (without one: 415)."""
+        called with complete HTTP/2 requests that are not gRPC (without one: 415). `http_open` is
+        asked first, when the headers are there: a handler from it is given the body in pieces."""
     @property
     def connection_count(self) -> int: ...
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that HTTP/2 clients have sent, frames and headers included."""
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes written to HTTP/2 clients, frames and headers included."""
     def protocol_factory(self) -> asyncio.BufferedProtocol:
         """Give this to `loop.create_server`, with or without `ssl`."""
     def flush(self) -> int:

@@ -53,13 +53,14 @@ def live_counts():
 cdef class Server:
     """Accepts connections, routes their requests, gathers and writes the answers."""
 
-    def __cinit__(self, methods, http1_factory, limits=None, http_handler=None):
+    def __cinit__(self, methods, http1_factory, limits=None, http_handler=None, http_open=None):
         cdef Py_buffer view
         if not isinstance(methods, MethodTable):
             raise TypeError("methods is a MethodTable")
         self.methods = methods
         self.http1_factory = http1_factory
         self.http_handler = http_handler
+        self.http_open = http_open
         self.limits = Limits() if limits is None else limits
         self.connections = set()
         self.dirty = []
@@ -158,6 +159,7 @@ cdef class Connection(Http2Session):
         self.out = &server.out
         self.methods = server.methods
         self.http_handler = server.http_handler
+        self.http_open = server.http_open
         self.request_bytes_max = limits.request_bytes_max
         self.header_bytes_max = limits.header_list_bytes_max
         self.partial_bytes_max = limits.partial_bytes_max
@@ -200,6 +202,7 @@ cdef class Connection(Http2Session):
     def buffer_updated(self, Py_ssize_t length):
         if not 0 <= length <= READ_BYTES:
             raise ValueError("more bytes than the buffer has")
+        self.server.received_bytes += length
         if self.session == NULL:
             if self.transport.is_closing():
                 return
@@ -327,6 +330,7 @@ cdef class Connection(Http2Session):
             if self.out.length == 0:
                 break
             full = self.out.length >= WRITE_BYTES
+            self.server.sent_bytes += self.out.length
             self.transport.write(PyBytes_FromStringAndSize(<char *>self.out.data, self.out.length))
             if not full:
                 break

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, uint8_t
 
-from raftkv._native.http2_methods cimport Method, MethodTable
+from raftkv._native.http2_methods cimport Method, MethodTable, now_s
 from raftkv._native.http2_wire cimport GRPC_PREFIX_BYTES, OutBuffer
 from raftkv._native.nghttp2 cimport (
     nghttp2_data_source, nghttp2_frame, nghttp2_rcbuf, nghttp2_session,
@@ -33,6 +33,7 @@ cdef class Http2Session:
     cdef Py_ssize_t drain_low_water_bytes
     cdef MethodTable methods
     cdef object http_handler             # (stream, body) for requests that are not gRPC; or None
+    cdef object http_open                # (stream) -> StreamHandler of such a body, or None
     cdef object escaped                  # KeyboardInterrupt or SystemExit out of a handler
     cdef list drained                    # streams whose on_drained is due after the flush
     cdef void *first_stream              # list of attached streams; it holds references
@@ -51,6 +52,7 @@ cdef class Stream:
 
     # Request headers.
     cdef Method method
+    cdef double began_s                  # when the call began, on the clock of the methods
     cdef nghttp2_rcbuf *path_field       # NULL until :path arrived
     cdef HeaderField *fields             # regular header fields, in order
     cdef int field_count
@@ -93,7 +95,10 @@ cdef class Stream:
     cpdef bint fail(self, int code, str text) except -1
     cpdef bint send(self, bytes head, bytes tail=*) except -1
     cpdef bint finish(self, int code=*, str text=*) except -1
-    cpdef bint reply_http(self, int status, bytes content_type, bytes body) except -1
+    cpdef bint begin_http(
+        self, int status, bytes content_type, object headers=*, Py_ssize_t length=*) except -1
+    cpdef bint reply_http(
+        self, int status, bytes content_type, bytes body, object headers=*) except -1
 
     cdef int keep_header(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) except -1
     cdef int take_data(self, const uint8_t *data, size_t length) except -1

@@ -1,6 +1,6 @@
 """One request on an HTTP/2 connection, and its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 class Stream:
     """Made by the connection. Every sending method is a silent no-op that returns False once the
@@ -41,7 +41,21 @@ class Stream:
         """Queue one message, the concatenation of both parts; `tail` may be shared by streams."""
     def finish(self, code: int = 0, text: str = "") -> bool:
         """End with a status, after what is queued."""
-    def reply_http(self, status: int, content_type: bytes, body: bytes) -> bool:
-        """Answer a request that is not gRPC."""
+    def begin_http(
+        self,
+        status: int,
+        content_type: bytes,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        length: int = -1,
+    ) -> bool:
+        """Begin to answer a request that is not gRPC; the body is what `send` is given."""
+    def reply_http(
+        self,
+        status: int,
+        content_type: bytes,
+        body: bytes,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> bool:
+        """Answer a request that is not gRPC, whole."""
 
 def live_stream_objects() -> int: ...

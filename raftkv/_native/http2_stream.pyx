@@ -26,11 +26,13 @@ from raftkv._native.nghttp2 cimport *
 log = logging.getLogger("raftkv.http2")
 
 cdef enum:
+    CANCELED = 1
     UNIMPLEMENTED = 12
     INTERNAL = 13
     RESOURCE_EXHAUSTED = 8
     HEADER_FIELD_OVERHEAD = 32     # RFC 9113 §6.5.2
     FIELDS_AT_FIRST = 12
+    HTTP_FIELDS_MAX = 16
 
 cdef Py_ssize_t live_streams = 0
 
@@ -157,7 +159,11 @@ cdef class Stream:
             return False
         if head is None:
             raise TypeError("a message is bytes, not None")
-        size = GRPC_PREFIX_BYTES + PyBytes_GET_SIZE(head)
+        size = PyBytes_GET_SIZE(head)
+        if not self.is_plain_http:
+            size += GRPC_PREFIX_BYTES
+        elif size == 0:
+            return True
         if tail is not None:
             size += PyBytes_GET_SIZE(tail)
         if self.connection.queued_bytes + size > self.connection.queued_bytes_max:
@@ -165,10 +171,13 @@ cdef class Stream:
             return False
         if self.out_head is None:
             self.out_head, self.out_tail = head, tail
+            self.out_offset = GRPC_PREFIX_BYTES if self.is_plain_http else 0
         else:
             if self.queue is None:
                 self.queue = collections.deque()
             self.queue.append((head, tail))
+        if self.method is not None:
+            self.method.sent += 1
         self.pending_bytes += size
         self.connection.queued_bytes += size
         if self.pending_bytes >= self.connection.drain_low_water_bytes:
@@ -185,9 +194,13 @@ cdef class Stream:
         """End the stream with a status once the queued messages are sent. Callable once."""
         if self.closed or self.finishing:
             return False
+        if not (self.is_grpc or self.headers_sent or self.headers_too_large):
+            return self.reply_http(503, b"text/plain", text.encode())
         self.finishing = True
         self.discarding = True
         self.status_code = code
+        if self.method is not None:
+            self.method.count_end(code, self.began_s)
         if code != 0:
             self.status_text = percent_encoded(text)
         if not self.headers_sent:
@@ -199,31 +212,44 @@ cdef class Stream:
         self.connection.mark_dirty()
         return True
 
-    cpdef bint reply_http(self, int status, bytes content_type, bytes body) except -1:
-        """Answer a request that is not gRPC, whole."""
-        cdef nghttp2_nv nva[3]
+    cpdef bint begin_http(
+            self, int status, bytes content_type, object headers=(),
+            Py_ssize_t length=-1) except -1:
+        """Begin the answer to a request that is not gRPC; its body is what `send` is given.
+
+        `headers` are further fields as pairs of bytes, at most 12; `length` is the body's, if
+        known. False if the answer has begun already or the stream has ended.
+        """
+        cdef nghttp2_nv[HTTP_FIELDS_MAX] nva
         cdef nghttp2_data_provider provider
-        cdef bytes code = b"%d" % status, length
+        cdef int count = 0
+        cdef bytes name, value
         if self.closed or self.headers_sent:
             return False
-        self.is_plain_http = self.finishing = self.headers_sent = self.discarding = True
-        length = b"%d" % PyBytes_GET_SIZE(body)
-        nva[0] = field(":status", 7, PyBytes_AS_STRING(code), 3, 0)
-        nva[1] = field("content-type", 12, PyBytes_AS_STRING(content_type),
-                       PyBytes_GET_SIZE(content_type), 0)
-        nva[2] = field("content-length", 14, PyBytes_AS_STRING(length),
-                       PyBytes_GET_SIZE(length), 0)
-        self.out_head = body
-        self.out_offset = GRPC_PREFIX_BYTES
-        self.pending_bytes = PyBytes_GET_SIZE(body)
-        self.connection.queued_bytes += self.pending_bytes
+        fields = [(b":status", b"%d" % status), (b"content-type", content_type), *headers]
+        if length >= 0:
+            fields.append((b"content-length", b"%d" % length))
+        if len(fields) > HTTP_FIELDS_MAX:
+            raise ValueError("more header fields than an answer may have")
+        for name, value in fields:
+            nva[count] = field(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                               PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
+            count += 1
+        self.is_plain_http = self.headers_sent = True
         provider.source.ptr = <void *>self
         provider.read_callback = stream_read
         nghttp2_submit_response(
-            self.connection.session, self.stream_id, nva, 3,
-            &provider if self.pending_bytes else NULL)
+            self.connection.session, self.stream_id, nva, count, &provider if length else NULL)
         self.connection.mark_dirty()
         return True
+
+    cpdef bint reply_http(
+            self, int status, bytes content_type, bytes body, object headers=()) except -1:
+        """Answer a request that is not gRPC, whole."""
+        if not self.begin_http(status, content_type, headers, PyBytes_GET_SIZE(body)):
+            return False
+        self.send(body)
+        return self.finish()
 
     cdef int submit_headers(self) except -1:
         cdef nghttp2_nv[2] nva
@@ -285,7 +311,7 @@ cdef class Stream:
             self.out_offset += take
             left -= take
             if self.out_offset == GRPC_PREFIX_BYTES + head_size + tail_size:
-                self.out_offset = 0
+                self.out_offset = GRPC_PREFIX_BYTES if self.is_plain_http else 0
                 if self.queue:
                     self.out_head, self.out_tail = self.queue.popleft()
                 else:
@@ -346,6 +372,11 @@ cdef class Stream:
         if not self.is_grpc:
             if self.connection.http_handler is None:
                 self.reply_http(415, b"text/plain", b"content-type must be application/grpc\n")
+            elif self.connection.http_open is not None:
+                try:
+                    self.handler = self.connection.http_open(self)
+                except BaseException as error:
+                    self.connection.handler_failed(self, error)
             return 0
         if not self.is_post:
             self.reply_http(405, b"text/plain", b"a gRPC request is a POST\n")
@@ -354,7 +385,10 @@ cdef class Stream:
         self.method = self.connection.methods.methods.get(path)
         if self.method is None:
             self.finish(UNIMPLEMENTED, self.connection.methods.refusal(path))
-        elif self.method.is_streaming:
+            return 0
+        self.method.started += 1
+        self.began_s = now_s()
+        if self.method.is_streaming:
             try:
                 self.handler = self.method.handler(self)
             except BaseException as error:
@@ -391,8 +425,14 @@ cdef class Stream:
         return 0
 
     cdef int take_body(self, const uint8_t *data, size_t length) except -1:
-        """Gather the body of a plain HTTP request."""
+        """Gather the body of a plain HTTP request, or give it to whoever opened it."""
         if self.discarding or self.closed:
+            return 0
+        if self.handler is not None:
+            try:
+                self.handler.on_message(PyBytes_FromStringAndSize(<char *>data, length))
+            except BaseException as error:
+                self.connection.handler_failed(self, error)
             return 0
         if self.message_filled + <Py_ssize_t>length > self.connection.request_bytes_max:
             self.reply_http(413, b"text/plain", b"request body too large\n")
@@ -437,6 +477,7 @@ cdef class Stream:
         """Give a complete message to a streaming handler, or keep it for the unary one."""
         self.connection.partial_bytes -= self.message_size
         self.prefix_filled = 0
+        self.method.received += 1
         if not self.method.is_streaming:
             self.message_complete = True
             return 0
@@ -454,7 +495,9 @@ cdef class Stream:
         if self.discarding or self.closed:
             return 0
         try:
-            if not self.is_grpc:
+            if not self.is_grpc and self.handler is not None:
+                self.handler.on_half_close()
+            elif not self.is_grpc:
                 body, self.message = self.message, None
                 self.connection.http_handler(self, body or b"")
             elif self.prefix_filled > 0:
@@ -498,6 +541,8 @@ cdef class Stream:
             (<Stream>self.next_stream).previous_stream = self.previous_stream
         self.previous_stream = self.next_stream = NULL
         connection.queued_bytes -= self.pending_bytes
+        if self.method is not None and not self.finishing:
+            self.method.count_end(CANCELED, self.began_s)
         if self.is_grpc and self.message is not None and not self.message_complete:
             connection.partial_bytes -= self.message_size
         self.pending_bytes = 0
