@@ -6,18 +6,41 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
+from platform import machine, python_version
 
 from raftkv.config import Config, build_config
-from raftkv.flags import FLAGS, FlagError, Standing, read_flags
-from raftkv.log_format import configure_logging
+from raftkv.config_file import read_config_file
+from raftkv.feature_gates import GATES
+from raftkv.flags import (
+    FLAGS,
+    FlagError,
+    Standing,
+    Value,
+    config_file_of,
+    read_flags,
+    strangers,
+)
+from raftkv.log_output import configure_logging
+from raftkv.service_notify import notify
 from raftkv.version import ETCD_VERSION, RAFTKV_VERSION
 
 __all__ = ["ExitCode", "main"]
 
 log = logging.getLogger(__name__)
+
+ETCD = "etcd"
+"""The name under which this program, by a link of that name, behaves as its users expect there:
+the default of --data-dir and the text of --version."""
+
+OTHER_COMMANDS = {
+    "gateway": "the TCP gateway is not built; clients take several endpoints themselves",
+    "grpc-proxy": "the gRPC proxy is not built; clients connect to the members",
+}
+"""etcd's subcommands."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How long the log writer's thread may wait for the loop to let it report a finished sync: that
@@ -64,26 +87,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("raftkv: refuses to run without assertions (python -O)", file=sys.stderr)
         return ExitCode.USAGE
     given = list(sys.argv[1:] if arguments is None else arguments)
+    program = Path(sys.argv[0]).name
+    if given and given[0] in OTHER_COMMANDS:
+        print(f"{program}: {given[0]}: {OTHER_COMMANDS[given[0]]}", file=sys.stderr)
+        return ExitCode.USAGE
     if any(one in ("--help", "-help", "-h") for one in given):
         print(_help())
         return ExitCode.STOPPED
     if any(one in ("--version", "-version") for one in given):
-        print(_version(Path(sys.argv[0]).name))
+        print(_version(program))
         return ExitCode.STOPPED
-    return run(given, os.environ)
+    return run(given, os.environ, program)
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+def run(arguments: Sequence[str], environment: Mapping[str, str], program: str = "raftkv") -> int:
     """Check the configuration and serve until a signal or a fatal error."""
     try:
-        config = build_config(read_flags(arguments, environment))
+        config = build_config(read_settings(arguments, environment, program))
+        configure_logging(config.log)
     except FlagError as error:
         for problem in error.problems:
             print(f"raftkv: {problem}", file=sys.stderr)
         print("raftkv: see `raftkv --help`", file=sys.stderr)
         return ExitCode.USAGE
-    configure_logging(config.log_level)
+    except OSError as error:
+        print(f"raftkv: --log-outputs: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    for name in strangers(environment):
+        log.warning("unrecognized environment variable", extra={"variable": name})
     return asyncio.run(_serve(config))
+
+
+def read_settings(
+    arguments: Sequence[str], environment: Mapping[str, str], program: str
+) -> dict[str, Value]:
+    """Return the flags' values: of --config-file where it is given, else of all other sources.
+
+    Raises FlagError.
+    """
+    file = config_file_of(arguments, environment)
+    values = read_config_file(Path(file)) if file else read_flags(arguments, environment)
+    if program == ETCD and not values["data-dir"]:
+        values["data-dir"] = f"{values['name']}.etcd"
+    return values
 
 
 async def _serve(config: Config) -> int:
@@ -132,6 +178,7 @@ async def _serve(config: Config) -> int:
 
 def _log_ready() -> None:
     log.info("ready to serve client requests")
+    notify("READY=1")
 
 
 def _end(error: Exception | None) -> int:
@@ -152,8 +199,14 @@ def _end(error: Exception | None) -> int:
 
 
 def _version(program: str) -> str:
-    if program == "etcd":
-        return f"etcd Version: {ETCD_VERSION}"
+    if program == ETCD:
+        architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine(), machine())
+        return (
+            f"etcd Version: {ETCD_VERSION}\n"
+            f"Git SHA: raftkv-{RAFTKV_VERSION}\n"
+            f"Go Version: none, but Python {python_version()}\n"
+            f"Go OS/Arch: {sys.platform}/{architecture}"
+        )
     return f"raftkv Version: {RAFTKV_VERSION}\netcd API Version: {ETCD_VERSION}"
 
 
@@ -173,13 +226,38 @@ def _help() -> str:
             lines.append(f"  --{flag.name:32} {flag.help}{default}")
     for standing, title in (
         (Standing.ACCEPTED, "Accepted without effect:"),
-        (Standing.REFUSED, "Refused, because not built yet:"),
+        (Standing.REFUSED, "Refused:"),
     ):
-        lines += ["", title]
-        lines += [f"  --{flag.name}" for flag in FLAGS.values() if flag.standing is standing]
+        lines += ["", title, *_reasons(standing)]
+    lines += ["", "Feature gates:"]
+    lines += [f"  {name:32} {meaning}" for name, meaning in GATES.items()]
     lines += ["", "Exit codes:"]
     lines += [f"  {int(code)}  {meaning}" for code, meaning in EXIT_MEANINGS.items()]
     return "\n".join(lines)
+
+
+def _reasons(standing: Standing) -> list[str]:
+    """List flags that are not used, those with one reason together."""
+    names: dict[str, list[str]] = {}
+    for flag in FLAGS.values():
+        if flag.standing is standing:
+            names.setdefault(flag.help, []).append(f"--{flag.name}")
+    return [
+        line
+        for reason, of_reason in names.items()
+        for line in (f"  {reason}:", _wrapped(of_reason))
+    ]
+
+
+def _wrapped(words: list[str]) -> str:
+    indent = " " * 6
+    return textwrap.fill(
+        " ".join(words),
+        98,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ Nothing below `raftkv.cli` reads arguments or the environment.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from raftkv.feature_gates import parse_feature_gates
 from raftkv.flags import FlagError, Value, parse_duration_s
+from raftkv.log_output import LEVELS, LogConfig, parse_rotation
 
 __all__ = [
     "ClusterConfig",
@@ -91,7 +93,13 @@ class Config:
     progress_notify_interval_s: float = 600.0
     compaction: CompactionMode = CompactionMode()
     pre_vote: bool = True
-    log_level: str = "info"
+    log: LogConfig = field(default_factory=LogConfig)
+    warning_apply_s: float = 0.1
+    """Applying committed entries is worth a warning where it takes longer in one turn."""
+    force_new_cluster: bool = False
+    """Go on as the only member, from this member's data."""
+    initial_corrupt_check: bool = False
+    """Compare hashes with the other members before serving."""
 
     @property
     def election_timeout_s(self) -> float:
@@ -115,8 +123,10 @@ class _Builder:
     def __init__(self, values: Mapping[str, Value]) -> None:
         self.values = values
         self.problems: list[str] = []
+        self.gates: dict[str, bool] = {}
 
     def build(self) -> Config:
+        self.gates = self.feature_gates()
         name = self.text("name")
         listen_client = self.endpoints("listen-client-urls")
         advertised = self.endpoints("advertise-client-urls") or listen_client
@@ -154,7 +164,10 @@ class _Builder:
             ),
             compaction=self.compaction(),
             pre_vote=cast(bool, self.values["pre-vote"]),
-            log_level=self.choice("log-level", "debug", "info", "warn", "error"),
+            log=self.log(),
+            warning_apply_s=cast(float, self.values["warning-apply-duration"]),
+            force_new_cluster=cast(bool, self.values["force-new-cluster"]),
+            initial_corrupt_check=self.gate("initial-corrupt-check", "InitialCorruptCheck"),
         )
         if self.problems:
             raise FlagError(self.problems)
@@ -244,9 +257,38 @@ class _Builder:
         """The shorter of the two intervals at which etcd compares members; 0 where both are off."""
         always = cast(float, self.values["corrupt-check-time"])
         compacted = cast(float, self.values["compact-hash-check-time"])
-        if not cast(bool, self.values["compact-hash-check-enabled"]):
+        if not self.gate("compact-hash-check-enabled", "CompactHashCheck"):
             compacted = 0.0
         return min((one for one in (always, compacted) if one > 0), default=0.0)
+
+    def gate(self, flag: str, gate: str) -> bool:
+        """Whether a flag, or the feature gate that became it, asks for something."""
+        return cast(bool, self.values[flag]) or self.gates.get(gate, False)
+
+    def feature_gates(self) -> dict[str, bool]:
+        try:
+            return parse_feature_gates(self.text("feature-gates"))
+        except ValueError as error:
+            self.problem("feature-gates", str(error))
+            return {}
+
+    def log(self) -> LogConfig:
+        outputs = [one.strip() for one in self.text("log-outputs").split(",")]
+        chosen = ["stderr" if one in ("default", "", "systemd/journal") else one for one in outputs]
+        rotation = None
+        if cast(bool, self.values["enable-log-rotation"]):
+            if sum(one not in ("stderr", "stdout") for one in chosen) != 1:
+                self.problem("enable-log-rotation", "wants exactly one file in --log-outputs")
+            try:
+                rotation = parse_rotation(self.text("log-rotation-config-json"))
+            except ValueError as error:
+                self.problem("log-rotation-config-json", str(error))
+        return LogConfig(
+            self.choice("log-level", *LEVELS),
+            self.choice("log-format", "json", "console"),
+            tuple(dict.fromkeys(chosen)),
+            rotation,
+        )
 
     def compaction(self) -> CompactionMode:
         mode = self.choice("auto-compaction-mode", "periodic", "revision")

@@ -9,7 +9,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["FLAGS", "Flag", "FlagError", "Standing", "parse_duration_s", "read_flags"]
+__all__ = [
+    "FLAGS",
+    "Flag",
+    "FlagError",
+    "Standing",
+    "Value",
+    "config_file_of",
+    "defaults",
+    "find_flag",
+    "parse_duration_s",
+    "read_flags",
+    "strangers",
+    "take_value",
+]
 
 Value = str | int | float | bool
 
@@ -302,24 +315,55 @@ _HARMLESS = {("auth-token", "simple"), ("proxy", "off")}
 """Values of refused flags that ask for nothing but the default."""
 
 
-def _find(name: str) -> Flag | None:
+CONFIG_FILE = "config-file"
+
+NOT_FLAGS = frozenset({"RAFTKV_PURE", "ETCD_UNSUPPORTED_ARCH"})
+"""Variables that mean something else."""
+
+
+def find_flag(name: str) -> Flag | None:
+    """Return the flag of that name, in either spelling; None where there is none."""
     return FLAGS.get(name) or FLAGS.get(name.removeprefix("experimental-"))
+
+
+def defaults() -> dict[str, Value]:
+    """Return the default of every used flag."""
+    return {flag.name: flag.default for flag in FLAGS.values() if flag.standing is Standing.USED}
 
 
 def read_flags(arguments: Sequence[str], environment: Mapping[str, str]) -> dict[str, Value]:
     """Return a value for every used flag, by name. Raises FlagError with every problem at once."""
     problems: list[str] = []
-    values: dict[str, Value] = {
-        flag.name: flag.default for flag in FLAGS.values() if flag.standing is Standing.USED
-    }
+    values = defaults()
     for flag in FLAGS.values():
         variable = next((one for one in flag.variables if one in environment), None)
         if variable is not None:
-            _take(flag, environment[variable], variable, values, problems)
+            take_value(flag, environment[variable], variable, values, problems)
     _read_arguments(arguments, values, problems)
     if problems:
         raise FlagError(problems)
     return values
+
+
+def config_file_of(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return the path that --config-file or its variable gives, "" where none does."""
+    given = ""
+    for at, argument in enumerate(arguments):
+        name, equals, text = argument.lstrip("-").partition("=")
+        if name == CONFIG_FILE and argument.startswith("-"):
+            given = text if equals else "".join(arguments[at + 1 : at + 2])
+    from_environment = (environment.get(one, "") for one in FLAGS[CONFIG_FILE].variables)
+    return given or next(filter(None, from_environment), "")
+
+
+def strangers(environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like ours or etcd's and name no flag, sorted."""
+    known = {name for flag in FLAGS.values() for name in flag.variables}
+    return sorted(
+        name
+        for name in environment
+        if name.startswith(("ETCD_", "RAFTKV_")) and name not in known and name not in NOT_FLAGS
+    )
 
 
 def _read_arguments(
@@ -332,7 +376,7 @@ def _read_arguments(
         if not argument.startswith("-") or not name:
             problems.append(f"{argument!r} is not a flag")
             continue
-        flag = _find(name)
+        flag = find_flag(name)
         if flag is None:
             problems.append(f"--{name}: unknown flag")
             continue
@@ -344,10 +388,10 @@ def _read_arguments(
             else:
                 problems.append(f"--{name}: needs a value")
                 continue
-        _take(flag, text, f"--{name}", values, problems)
+        take_value(flag, text, f"--{name}", values, problems)
 
 
-def _take(
+def take_value(
     flag: Flag, text: str, source: str, values: dict[str, Value], problems: list[str]
 ) -> None:
     """Parse one value given by `source` into `values`, or add a problem."""

@@ -2,12 +2,9 @@
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
 
-__all__ = ["JsonFormatter", "configure_logging", "fields"]
-
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING}
+__all__ = ["JsonFormatter", "fields"]
 
 _OWN_ATTRIBUTES = frozenset(
     vars(logging.LogRecord("", 0, "", 0, "", (), None)) | {"message": 0, "asctime": 0}
@@ -24,10 +21,12 @@ class JsonFormatter(logging.Formatter):
     """level, ts, caller, msg, then the record's own fields, then an error's traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = "warn" if record.levelno == logging.WARNING else record.levelname.lower()
+        names = {logging.WARNING: "warn", logging.CRITICAL: "fatal"}
+        level = names.get(record.levelno, record.levelname.lower())
         line: dict[str, object] = {
             "level": level,
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "ts": datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+            + f"{int(record.msecs):03}Z",
             "caller": f"{record.name}:{record.lineno}",
             "msg": record.getMessage(),
         }
@@ -37,10 +36,3 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def configure_logging(level: str) -> None:
-    """Send everything at or above `level` (debug, info, warn, error) to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=_LEVELS.get(level, logging.ERROR), handlers=[handler], force=True)

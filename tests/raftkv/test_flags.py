@@ -31,8 +31,8 @@ def test_a_flag_wins_over_raftkv_environment_which_wins_over_etcd_environment() 
 
 
 def test_both_spellings_of_a_flag_with_a_value_are_read() -> None:
-    assert check("--log-level", "debug").log_level == "debug"
-    assert check("-log-level=warn").log_level == "warn"
+    assert check("--log-level", "debug").log.level == "debug"
+    assert check("-log-level=warn").log.level == "warn"
     assert check("--experimental-watch-progress-notify-interval=5s").progress_notify_interval_s == 5
 
 
