@@ -8,6 +8,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 EXTENSIONS = {
+    "bbolt_emitter": ["lmdb"],
+    "bbolt_pages": [],
     "http2": ["nghttp2"],
     "http2_methods": [],
     "http2_stream": ["nghttp2"],

@@ -15,6 +15,7 @@ from raftkv.rpc.lease import LeaseService
 from raftkv.rpc.maintenance import MaintenanceService
 from raftkv.rpc.metrics_source import MemberMetrics
 from raftkv.rpc.registry import ServiceRegistry
+from raftkv.rpc.snapshot import SnapshotService
 from raftkv.rpc.watch import WatchService
 from raftkv.server.bootstrap import OpenMember
 
@@ -26,7 +27,9 @@ CONNECTIONS_WAITING_MAX = 1024
 """Connections that may wait to be accepted."""
 
 
-LEARNER_SERVES = frozenset({"/etcdserverpb.Maintenance/Status"})
+LEARNER_SERVES = frozenset(
+    {"/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot"}
+)
 """Beside serializable ranges."""
 
 
@@ -47,6 +50,7 @@ class Front:
         LeaseService(member).register(methods, self._registry)
         ClusterService(member).register(methods, self._registry)
         MaintenanceService(member).register(methods, self._registry)
+        SnapshotService(member).register(self._registry)
         health.register(methods, self._routes)
         MemberMetrics(opened, kv, health).register(self._routes)
         limits = Limits()

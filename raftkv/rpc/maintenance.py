@@ -27,7 +27,7 @@ class MaintenanceService:
         registry.unary(service + "Defragment", pb.DefragmentRequest, self.defragment)
         registry.unary(service + "HashKV", pb.HashKVRequest, self.hash_kv)
         registry.unary(service + "MoveLeader", pb.MoveLeaderRequest, self.move_leader)
-        for name in ("Hash", "Snapshot", "Downgrade"):
+        for name in ("Hash", "Downgrade"):
             unimplemented(methods, service + name, f"etcdserver: {name} is not supported yet")
 
     async def status(self, _request: pb.StatusRequest, _stream: Stream) -> pb.StatusResponse:

@@ -105,6 +105,11 @@ class Membership:
         """Return all members, by id."""
         return [self._records[member_id] for member_id in sorted(self._records)]
 
+    @property
+    def removed(self) -> frozenset[int]:
+        """The ids that were members once."""
+        return frozenset(self._removed)
+
     def was_removed(self, member_id: int) -> bool:
         """Say whether an id was a member once and was removed."""
         return member_id in self._removed
