@@ -52,6 +52,7 @@ class SnapshotSender:
     ) -> None:
         """`on_end(follower, ok)` is called once for each `begin` that was not cancelled."""
         self.sent_count = self.failed_count = 0
+        self.chunk_bytes = CHUNK_BYTES
         self._store = store
         self._transport = transport
         self._trimmer = trimmer
@@ -174,4 +175,4 @@ class SnapshotSender:
             raise OutcomeUnknown(follower, "the snapshot ended early")
 
     async def _read(self, reader: SnapshotReader) -> bytes:
-        return await self._loop.run_in_executor(None, reader.read, CHUNK_BYTES)
+        return await self._loop.run_in_executor(None, reader.read, self.chunk_bytes)

@@ -60,7 +60,7 @@ class SafetyChecker:
         self._existing: dict[tuple[int, int], tuple[bytes, int]] = {}
         """(index, term) -> the entry's data and the term of the entry before it."""
         self._applied: dict[int, Entry] = {}
-        self._configurations: dict[int, Configuration] = {}
+        self.configurations: dict[int, Configuration] = {}
         """Index of a change -> the membership after it."""
         self._seen: dict[int, _Seen] = {}
 
@@ -107,11 +107,11 @@ class SafetyChecker:
 
     def began_with(self, configuration: Configuration) -> None:
         """Note the membership before the first entry."""
-        self._configurations[0] = configuration
+        self.configurations[0] = configuration
 
     def configured(self, member: int, index: int, configuration: Configuration) -> None:
         """Note what a member made of a change of membership: it is part of the state."""
-        first = self._configurations.setdefault(index, configuration)
+        first = self.configurations.setdefault(index, configuration)
         if first != configuration:
             raise SafetyViolation(
                 "State Machine Safety",
@@ -126,7 +126,11 @@ class SafetyChecker:
             )
         for previous, entry in enumerate(state):
             self.applied(member, entry, previous)
-        known = max(index for index in self._configurations if index <= snapshot.index)
+        self.joined(member, snapshot)
+
+    def joined(self, member: int, snapshot: SnapshotMetadata) -> None:
+        """Note that a member goes by the membership that came with a snapshot."""
+        known = max(index for index in self.configurations if index <= snapshot.index)
         self.configured(member, known, snapshot.configuration)
 
     def read(self, member: int, index: int, asked_at: int) -> None:

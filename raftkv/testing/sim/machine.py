@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.config import ClusterConfig, Config, Endpoint
@@ -13,14 +13,15 @@ from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.log import must_reset
-from raftkv.raft.messages import Entry
+from raftkv.raft.messages import Entry, SnapshotMetadata
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import Ready
 from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
+from raftkv.server.identity import member_id_of
 from raftkv.server.log_trimmer import LogTrimmer
-from raftkv.server.member import Member, MemberParts
-from raftkv.server.membership import Membership, stored_configuration
+from raftkv.server.member import Member, MemberParts, MemberRemoved
+from raftkv.server.membership import MemberRecord, Membership, stored_configuration
 from raftkv.testing.sim.disk import SimulatedDisk, SimulatedFlushPool, SimulatedWriter
 from raftkv.testing.sim.loop import MemberLoop
 from raftkv.testing.sim.network import SimulatedNetwork
@@ -29,7 +30,7 @@ from raftkv.testing.sim.scheduler import MS, Scheduler
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.transport import SimulatedTransport
 
-__all__ = ["Machine", "member_names", "simulated_config"]
+__all__ = ["Eyes", "Machine", "founding_cluster", "new_record", "simulated_config"]
 
 MAP_SIZE = 1 << 26
 """Address space of one member's state; runs are short."""
@@ -38,46 +39,80 @@ RESTART_US = 500 * MS
 """How long a process that ended by itself stays down."""
 
 
-def member_names(members: int) -> list[str]:
-    """Return the names of a cluster's members."""
-    return [f"m{number}" for number in range(members)]
+TOKEN = "simulated"
+
+
+def peer_url_of(number: int) -> str:
+    """Return where a member is reached by the others."""
+    return f"http://10.0.0.{number + 1}:2380"
+
+
+def founding_cluster(plan: Plan) -> ClusterConfig:
+    """Return the members that every cluster begins with."""
+    urls = {f"m{number}": (peer_url_of(number),) for number in range(plan.members)}
+    return ClusterConfig(urls, TOKEN, existing=False)
 
 
 def simulated_config(plan: Plan, number: int, directory: Path) -> Config:
-    """Return the configuration of one member."""
-    names = member_names(plan.members)
-    urls = {name: (f"http://10.0.0.{place}:2380",) for place, name in enumerate(names, 1)}
-    peer_url = urls[names[number]][0]
+    """Return the configuration of one member, of those at the beginning or of a later one."""
+    cluster = founding_cluster(plan)
+    peer_url = peer_url_of(number)
+    if number >= plan.members:
+        urls = {**cluster.members, f"m{number}": (peer_url,)}
+        cluster = ClusterConfig(urls, TOKEN, existing=True)
     return Config(
-        name=names[number],
+        name=f"m{number}",
         data_dir=directory,
         listen_client=(),
         advertise_client_urls=(peer_url.replace("2380", "2379"),),
         listen_peer=Endpoint(peer_url, f"10.0.0.{number + 1}", 2380),
         listen_metrics=(),
-        cluster=ClusterConfig(urls, "simulated", existing=False),
+        cluster=cluster,
         election_ticks=plan.election_ticks,
         snapshot_count=plan.snapshot_count,
         snapshot_catchup_entries=plan.snapshot_count,
         progress_notify_interval_s=2.0,
         pre_vote=plan.pre_vote,
+        corrupt_check_s=plan.corrupt_check_s,
     )
+
+
+def new_record(number: int) -> MemberRecord:
+    """Return the record by which a later member is added; ids are never used twice."""
+    urls = (peer_url_of(number),)
+    return MemberRecord(member_id_of(urls, f"{TOKEN}{number}"), "", urls, ())
 
 
 class ObservedNode(RaftNode):
     """The real node; tells what it hands out for applying."""
 
     on_committed: Callable[[Entry], None]
-    on_installing: Callable[[int], None]
+    on_installing: Callable[[SnapshotMetadata], None]
+    on_configured: Callable[[int, Configuration], None]
+
+    def apply_configuration(self, entry: Entry) -> Configuration:
+        """Let a change take effect, and tell the checker what became of it."""
+        configuration = super().apply_configuration(entry)
+        self.on_configured(entry.index, configuration)
+        return configuration
 
     def ready(self) -> Ready:
         """Return what the node owes, having told the checker of committed entries."""
         ready = super().ready()
         if ready.snapshot is not None:
-            self.on_installing(ready.snapshot.index)
+            self.on_installing(ready.snapshot)
         for entry in ready.committed_entries:
             self.on_committed(entry)
         return ready
+
+
+class Eyes(Protocol):
+    """What the checkers are told of a member."""
+
+    def after_event(self, machine: Machine, /) -> None: ...
+    def applying(self, machine: Machine, entry: Entry, /) -> None: ...
+    def configured(self, machine: Machine, index: int, to: Configuration, /) -> None: ...
+    def installing(self, machine: Machine, snapshot: SnapshotMetadata, /) -> None: ...
 
 
 class Machine:
@@ -93,15 +128,21 @@ class Machine:
         trace: Trace,
         *,
         find: Callable[[int], SimulatedTransport | None],
-        after_event: Callable[[Machine], None],
-        on_applying: Callable[[Machine, Entry], None],
+        eyes: Eyes,
     ) -> None:
-        """`after_event` and `on_applying` are the checkers' eyes."""
+        """`find` returns the transport of a member that runs."""
         self.plan = plan
         self.number = number
         self.name = f"m{number}"
         self.config = simulated_config(plan, number, directory)
-        self.id = Membership(self.config.cluster).id_of_name[self.name]
+        self.cluster = Membership(founding_cluster(plan))
+        """What the member knew of its cluster when it was made."""
+        self.is_founder = number < plan.members
+        self.id = self.cluster.id_of_name[self.name] if self.is_founder else new_record(number).id
+        self.has_identity = self.is_founder
+        """Whether it has begun to exist; a later member has to be let in before."""
+        self.is_gone = False
+        """Whether it has learned that it is a member no more."""
         self.disk = SimulatedDisk(
             scheduler,
             directory,
@@ -111,33 +152,40 @@ class Machine:
         )
         self.life = 0
         self.is_up = False
-        self.rate = plan.rates[number]
+        self.rate = plan.rates[number] if self.is_founder else 1.0
         self.seen: tuple[object, ...] = ()
         """What the node looked like when the checker last looked."""
         self.applied_index = 0
         self.on_end: Callable[[], None] = lambda: None
         """Called when the process ends, in whatever way."""
-        self.wanted = True
-        """Whether it starts again by itself when it ended by itself."""
         self._scheduler = scheduler
         self._network = network
         self._trace = trace
         self._find = find
-        self._after_event = after_event
-        self._on_applying = on_applying
+        self._eyes = eyes
 
     def note(self, what: str) -> None:
         """Write to the trace in this machine's name."""
         self._trace.note(self._scheduler.now_us, self.name, what)
 
+    @property
+    def may_start(self) -> bool:
+        """Whether whoever keeps the process would start it."""
+        return not self.is_up and self.has_identity and not self.is_gone
+
+    def join(self, found: Membership) -> None:
+        """Write down what another member said of the cluster that this one is to join."""
+        self.cluster = Membership.of(found.cluster_id, found.list())
+        self.has_identity = True
+
     # --- life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the process from what the disk holds."""
-        assert not self.is_up, "the process runs already"
+        assert self.may_start, "the process runs already, or never may"
         self.life += 1
         self.loop = MemberLoop(
-            self._scheduler, rate=self.rate, after_event=lambda: self._after_event(self)
+            self._scheduler, rate=self.rate, after_event=lambda: self._eyes.after_event(self)
         )
         self.pool = SimulatedFlushPool(self.disk)
         self.member = self.loop.enter(self._open)
@@ -152,11 +200,13 @@ class Machine:
             f" log {self.disk.log.first_index}..{self.disk.log.last_index}"
         )
         self.loop.call_soon(self.member.start)
+        self.loop.call_soon(self.transport.greet)
 
     def _open(self) -> Member:
         """Put a member together as `server.bootstrap` does, on simulated parts."""
         config = self.config
-        membership = Membership(config.cluster)
+        membership = Membership.of(self.cluster.cluster_id, self.cluster.list())
+        first = Configuration(membership.ids) if self.is_founder else Configuration()
         store = MvccStore(
             str(self.disk.directory),
             cluster_id=membership.cluster_id,
@@ -173,14 +223,15 @@ class Machine:
         dice = random.Random(f"{self.plan.seed} raft {self.number} {self.life}")
         self.node = node = ObservedNode(
             self._raft_config(),
-            stored_configuration(rows) or Configuration(membership.ids),
+            stored_configuration(rows) or first,
             self.disk.log,
             self.disk.log.hard_state(),
             store.applied_index,
             dice,
         )
-        node.on_committed = lambda entry: self._on_applying(self, entry)
-        node.on_installing = self._installing
+        node.on_committed = lambda entry: self._eyes.applying(self, entry)
+        node.on_configured = lambda index, to: self._eyes.configured(self, index, to)
+        node.on_installing = lambda snapshot: self._eyes.installing(self, snapshot)
         self.writer = SimulatedWriter(self.disk, self.loop, self._failed)
         self.transport = SimulatedTransport(
             self.id,
@@ -194,6 +245,8 @@ class Machine:
             on_forward=lambda sender, data: self.member.take_forwarded(sender, data),
             on_request=lambda sender, kind, data: self.member.answer_peer(sender, kind, data),
             on_unreachable=lambda peer_id: self.member.report_unreachable(peer_id),
+            on_removed=lambda: self.member.learn_of_removal(),
+            was_removed=membership.was_removed,
         )
         parts = MemberParts(
             node,
@@ -205,11 +258,9 @@ class Machine:
             read_seed=dice.getrandbits(62),
             on_fatal=self._failed,
         )
-        return Member(config, membership, parts)
-
-    def _installing(self, index: int) -> None:
-        self.note(f"installs a snapshot at {index}")
-        self.applied_index = index
+        member = Member(config, membership, parts)
+        member._snapshots.chunk_bytes = self.plan.chunk_bytes
+        return member
 
     def _raft_config(self) -> RaftConfig:
         bounds: dict[str, Any] = {}
@@ -230,8 +281,10 @@ class Machine:
 
     def _failed(self, error: Exception) -> None:
         """The member cannot go on: its process ends, and is started again by whoever keeps it."""
-        self.note(f"fails: {error}")
-        if not isinstance(error, OSError):
+        self.note(f"fails: {str(error) or type(error).__name__}")
+        if isinstance(error, MemberRemoved):
+            self.is_gone = True
+        elif not isinstance(error, OSError):
             raise error
         life = self.life
         self._scheduler.later(0, self._end_life, life)
@@ -239,11 +292,11 @@ class Machine:
     def _end_life(self, life: int) -> None:
         if self.is_up and self.life == life:
             self.crash()
-            if self.wanted:
+            if self.may_start:
                 self._scheduler.later(RESTART_US, self._start_again, life)
 
     def _start_again(self, life: int) -> None:
-        if not self.is_up and self.life == life:
+        if self.may_start and self.life == life:
             self.start()
 
     def crash(self) -> None:

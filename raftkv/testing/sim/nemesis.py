@@ -56,18 +56,20 @@ class Nemesis:
             machine.disk.sync_us_max = machine.plan.sync_us_max
             if machine.is_up and machine.loop.is_paused:
                 machine.resume()
-            if not machine.is_up:
+            if machine.may_start:
                 machine.start()
 
     def _strike(self, fault: Fault) -> None:
         if self._over:
             return
-        machine = self._machines[max(fault.target, 0)]
+        there = [machine for machine in self._machines if machine.has_identity] or self._machines
+        there = [machine for machine in there if not machine.is_gone] or there
+        machine = there[max(fault.target, 0) % len(there)]
         if fault.target == LEADER:
             machine = self.leader() or machine
-        other = self._machines[fault.other]
+        other = there[fault.other % len(there)]
         if other is machine:
-            other = self._machines[(fault.other + 1) % len(self._machines)]
+            other = there[(fault.other + 1) % len(there)]
         self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
         machine.note(f"fault: {fault.kind} {other.name} {fault.duration_us / MS:.0f} ms")
         getattr(self, f"_{fault.kind}")(fault, machine, other)
@@ -87,11 +89,13 @@ class Nemesis:
             self._until(fault, self._start, machine, machine.life)
 
     def _start(self, machine: Machine, life: int) -> None:
-        if not machine.is_up and machine.life == life:
+        if machine.may_start and machine.life == life:
             machine.start()
 
     def _crash_all(self, fault: Fault, _machine: Machine, _other: Machine) -> None:
         for machine in self._machines:
+            if not machine.is_up and not machine.may_start:
+                continue
             if machine.is_up:
                 machine.crash()
             late = replace(fault, duration_us=1 + self._dice.randrange(fault.duration_us))

@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from raftkv.testing.sim.network import NetworkQuality
 from raftkv.testing.sim.scheduler import MS, SECOND
 
-__all__ = ["CLIENTS", "KEYS", "LEADER", "Fault", "Plan", "Request", "draw_plan"]
+__all__ = [
+    "CLIENTS",
+    "KEYS",
+    "LEADER",
+    "Change",
+    "Fault",
+    "Plan",
+    "Request",
+    "draw_changes",
+    "draw_plan",
+]
 
 LEADER = -1
 """As the target of a fault: whoever leads then (or member 0, if nobody does)."""
@@ -71,6 +81,26 @@ REQUEST_KINDS = {
 """Kinds of request and how likely each is, relative to the others."""
 
 
+CHANGE_KINDS = {
+    "add_learner": 5,
+    "promote": 4,
+    "grow": 4,
+    "add_voter": 3,
+    "remove": 5,
+    "replace": 3,
+    "swap": 3,
+}
+"""Kinds of change of membership and how likely each is, relative to the others. `grow` adds a
+learner and promotes it; `replace` removes a member and adds a new one for it; `swap` does both
+at once, through a joint configuration."""
+
+CHANGES_MAX = 6
+"""Changes of membership that one run asks for."""
+
+SNAPSHOT_CHUNK_BYTES = (128, 1024, 1 << 20)
+"""How large the chunks of a snapshot may be: states are small, transfers shall not be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that goes wrong."""
@@ -84,6 +114,16 @@ class Fault:
     duration_us: int
     noticed: bool
     """Whether connections break at once where the network is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of membership that an administrator wants, once all earlier ones are done with."""
+
+    at_us: int
+    kind: str
+    target: int
+    """Which of the members that there are then, or LEADER."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +159,13 @@ class Plan:
     """0: everything in the core is as large as in production."""
     faults: tuple[Fault, ...] = field(default=())
     requests: tuple[Request, ...] = field(default=())
+    changes: tuple[Change, ...] = field(default=())
+    voters_min: int = 2
+    """Fewer are not left by the administrator."""
+    chunk_bytes: int = 1 << 20
+    """Of a snapshot."""
+    corrupt_check_s: float = 0.0
+    """How often members compare their states; 0: never."""
 
     def describe(self) -> str:
         """Return the options in one line."""
@@ -126,6 +173,7 @@ class Plan:
         return (
             f"{self.weather} members={self.members} seconds={self.duration_us // SECOND}"
             f" faults={len(self.faults)} requests={len(self.requests)}"
+            f" changes={len(self.changes)} chunk={self.chunk_bytes}"
             f" delay<={quality.delay_us_max / MS:g}ms loss={quality.loss:.3f}"
             f" duplicate={quality.duplicate:.3f} sync<={self.sync_us_max / MS:g}ms"
             f" flush<={self.flush_us_max / MS:g}ms"
@@ -151,6 +199,7 @@ def draw_plan(seed: int) -> Plan:
         loss=dice.random() * 0.05 if lossy else 0.0,
         duplicate=dice.random() * 0.05 if lossy else 0.0,
     )
+    others = random.Random(f"changes {seed}")  # dice of their own: the rest stays as it was
     return Plan(
         seed=seed,
         weather=weather,
@@ -167,7 +216,25 @@ def draw_plan(seed: int) -> Plan:
         entries_per_append_max=dice.choice((0, 1, 3)),
         faults=_draw_faults(dice, members, duration_us, weather),
         requests=_draw_requests(dice, duration_us),
+        changes=draw_changes(others, duration_us) if others.random() < 0.6 else (),
+        voters_min=others.choice((1, 2, 2, 3)),
+        chunk_bytes=others.choice(SNAPSHOT_CHUNK_BYTES),
+        corrupt_check_s=others.choice((0.0, 0.0, 1.5)),
     )
+
+
+def draw_changes(dice: random.Random, duration_us: int) -> tuple[Change, ...]:
+    """Return some changes of membership, spread over the time of the faults."""
+    kinds, weights = list(CHANGE_KINDS), list(CHANGE_KINDS.values())
+    changes = [
+        Change(
+            at_us=dice.randrange(duration_us),
+            kind=dice.choices(kinds, weights)[0],
+            target=LEADER if dice.random() < 0.4 else dice.randrange(CHANGES_MAX),
+        )
+        for _ in range(1 + dice.randrange(CHANGES_MAX))
+    ]
+    return tuple(sorted(changes, key=lambda change: change.at_us))
 
 
 def _draw_faults(

@@ -22,8 +22,12 @@ class SeedResult:
     simulated_s: float = 0.0
     events: int = 0
     recovery_s: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    """Outcomes of operations, and kinds of faults."""
+    operations: Counter[str] = field(default_factory=Counter)
+    """Outcomes of clients' operations."""
+    faults: Counter[str] = field(default_factory=Counter)
+    """Kinds of fault."""
+    happenings: Counter[str] = field(default_factory=Counter)
+    """Changes of membership by kind, and what else went on."""
 
 
 def run_seed(seed: int) -> SeedResult:
@@ -32,14 +36,14 @@ def run_seed(seed: int) -> SeedResult:
         report = run(draw_plan(seed))
     except Exception as error:
         return SeedResult(seed, f"{type(error).__name__}: {error}")
-    counts: Counter[str] = Counter(report.faults)
-    counts.update({one.value: number for one, number in report.outcomes.items()})
     return SeedResult(
         seed,
         simulated_s=report.simulated_us / 1e6,
         events=report.events,
         recovery_s=report.recovery_us / 1e6,
-        counts=counts,
+        operations=Counter({one.value: number for one, number in report.outcomes.items()}),
+        faults=Counter(report.faults),
+        happenings=report.happenings,
     )
 
 
@@ -53,7 +57,10 @@ class Tally:
         self._simulated_s = 0.0
         self._events = 0
         self._recovery_s = 0.0
-        self._counts: Counter[str] = Counter()
+        self._recoveries_s = 0.0
+        self._operations: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._happenings: Counter[str] = Counter()
 
     def add(self, result: SeedResult) -> None:
         """Count one run."""
@@ -63,7 +70,10 @@ class Tally:
         self._simulated_s += result.simulated_s
         self._events += result.events
         self._recovery_s = max(self._recovery_s, result.recovery_s)
-        self._counts.update(result.counts)
+        self._recoveries_s += result.recovery_s
+        self._operations.update(result.operations)
+        self._faults.update(result.faults)
+        self._happenings.update(result.happenings)
 
     def line(self) -> str:
         """Return where a run is, in one line."""
@@ -75,12 +85,18 @@ class Tally:
 
     def table(self) -> str:
         """Return everything that was counted."""
-        rows = [f"{name:>16} {number}" for name, number in sorted(self._counts.items())]
-        return "\n".join(
-            [
-                self.line(),
-                f"{self._events} events; longest recovery {self._recovery_s:.2f} simulated s",
-                *rows,
-                f"failed seeds: {self.failed or 'none'}",
-            ]
-        )
+        seeds = max(1, self.seeds - len(self.failed))
+        lines = [
+            self.line(),
+            f"{self._events} events; recovery {self._recoveries_s / seeds:.2f} simulated s in the"
+            f" mean, {self._recovery_s:.2f} s at most",
+        ]
+        for title, counts in (
+            ("operations", self._operations),
+            ("faults", self._faults),
+            ("changes and more", self._happenings),
+        ):
+            lines.append(f"{title} ({counts.total()}):")
+            lines += [f"{name:>20} {number}" for name, number in sorted(counts.items())]
+        lines.append(f"failed seeds: {self.failed or 'none'}")
+        return "\n".join(lines)

@@ -14,6 +14,9 @@ from raftkv.testing.sim.network import SimulatedNetwork
 
 __all__ = ["SimulatedTransport"]
 
+HELLO_S = 1.0
+"""How often a member dials those that it has not heard of since the last time."""
+
 BREAK_S = 1.0
 """How long it takes until a connection on which something got lost is given up."""
 
@@ -35,6 +38,8 @@ class SimulatedTransport:
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         on_unreachable: Callable[[int], None],
+        on_removed: Callable[[], None],
+        was_removed: Callable[[int], bool],
     ) -> None:
         """`find` returns the transport of a member that runs; `note` writes to the trace."""
         self.member_id = member_id
@@ -48,6 +53,9 @@ class SimulatedTransport:
         self._on_forward = on_forward
         self._on_request = on_request
         self._on_unreachable = on_unreachable
+        self._on_removed = on_removed
+        self._was_removed = was_removed
+        self._heard: set[int] = set()
         self._unreachable: set[int] = set()
         self._asking: dict[int, dict[asyncio.Future[bytes], None]] = {}
         """Requests without an answer, by who was asked."""
@@ -57,6 +65,28 @@ class SimulatedTransport:
 
     async def close(self) -> None:
         """End; the network is told by whoever ends the process."""
+
+    def greet(self) -> None:
+        """Dial, from now on again and again, everyone who is silent: a stranger is told so."""
+        for peer_id in sorted(self._peers - self._heard):
+            if self.is_connected(peer_id):
+                link = self._network.link(self.member_id, peer_id)
+                self._network.transmit(link, partial(self._dialled, peer_id), may_repeat=False)
+        self._heard.clear()
+        self.loop.call_later(HELLO_S, self.greet)
+
+    def _dialled(self, peer_id: int) -> None:
+        """The other side looks at who dials."""
+        target = self._find(peer_id)
+        if target is None or target.loop.is_paused or not target._was_removed(self.member_id):
+            return
+        back = self._network.link(peer_id, self.member_id)
+        self._network.transmit(back, self._told_of_removal, may_repeat=False)
+
+    def _told_of_removal(self) -> None:
+        if self._find(self.member_id) is self:
+            self._note("<- you were removed")
+            self.loop.call_soon(self._on_removed)
 
     def add_peer(self, peer_id: int, _address: object = None) -> None:
         """Talk to a member from now on."""
@@ -94,6 +124,7 @@ class SimulatedTransport:
     def _deliver(self, message: Message) -> None:
         target = self._find(message.to)
         if target is not None and self.member_id in target._peers:
+            target._heard.add(self.member_id)
             target._note(describe(message))
             target.loop.call_soon(target._on_messages, [message])
 

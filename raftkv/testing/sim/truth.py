@@ -7,6 +7,7 @@ revision's events were; and what the state is in the end. Clients and watchers a
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from raftkv._native.command_batch import read_commands
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.configuration_change import ConfigurationChange, MemberChange, apply_change
+from raftkv.raft.errors import InvalidConfigurationChange
 from raftkv.raft.messages import Entry, EntryKind
 from raftkv.server.command import CommandKind
 from raftkv.testing.history import Operation
@@ -60,17 +64,41 @@ class Truth:
     revision: int = 1
     hash: tuple[int, int, int] = (0, 0, 0)
     leases: dict[int, int] = field(default_factory=dict)
+    compactions: int = 0
+    configuration: Configuration = field(default_factory=Configuration)
+    """The membership in the end."""
+    changes: list[tuple[MemberChange, ...]] = field(default_factory=list)
+    """Every change of membership in the log, those that end a joint one not counted."""
 
 
-def replay(entries: list[Entry], reads: list[Operation], directory: Path) -> Truth:
-    """Apply entries 1, 2, ... to an empty store, and answer each read at its own revision."""
+def replay(
+    entries: list[Entry], reads: list[Operation], first: Configuration, directory: Path
+) -> Truth:
+    """Apply entries 1, 2, ... to an empty store, and answer each read at its own revision.
+
+    `first` is the membership before the first entry.
+    """
     store = MvccStore(
         str(directory), cluster_id=1, member_id=1, map_size=1 << 26, table_bytes_max=1 << 28
     )
     try:
-        return _Replay(store, reads).run(entries)
+        replaying = _Replay(store, reads)
+        truth = replaying.run(entries)
+        _follow_changes(truth, entries, first)
+        return truth
     finally:
         store.close()
+
+
+def _follow_changes(truth: Truth, entries: list[Entry], configuration: Configuration) -> None:
+    for entry in entries:
+        if entry.kind is EntryKind.CONF_CHANGE:
+            change = ConfigurationChange.decode(entry.data)
+            if not change.leaves_joint:
+                truth.changes.append(change.changes)
+            with suppress(InvalidConfigurationChange):
+                configuration = apply_change(configuration, change)
+    truth.configuration = configuration
 
 
 class _Replay:
@@ -106,6 +134,8 @@ class _Replay:
         assert results is not None
         command = Command(self._place, entry.index, results[0], store.revision)
         number = number_of(payload)
+        if kind == CommandKind.COMPACTION:
+            truth.compactions += not isinstance(command.result, int)
         if kind == CommandKind.LEASE_GRANT:
             number = rpc_pb2.LeaseGrantRequest.FromString(payload).ID - lease_id_of(0)
         elif kind == CommandKind.LEASE_REVOKE and not number:

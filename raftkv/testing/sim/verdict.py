@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from raftkv.errors import ERRORS, ErrorCode
+from raftkv.raft.configuration_change import MemberChange
 from raftkv.testing.history import Operation, Outcome
 from raftkv.testing.safety import SafetyViolation
+from raftkv.testing.sim.administrator import Attempt
 from raftkv.testing.sim.clients import LEASE_TTL_S, READS, RESPONSES
 from raftkv.testing.sim.truth import Truth
 from raftkv.testing.sim.watchers import Watching
 
-__all__ = ["check_history", "check_leases", "check_watch"]
+__all__ = ["check_changes", "check_history", "check_leases", "check_watch"]
 
 CLOCK_TOLERANCE = 1.12
 """The fastest clock of a run is at most this much faster than the slowest."""
@@ -171,6 +174,24 @@ def check_leases(
                     f"lease {expiry.lease_id} expired at {end:.3f}, though {_name(operation)}"
                     f" called at {operation.called:.3f} promised {LEASE_TTL_S} s",
                 )
+
+
+def check_changes(attempts: list[Attempt], truth: Truth) -> None:
+    """Each attempt to change the membership is in the log as often as its sender was told."""
+    found = Counter(truth.changes)
+    tried: dict[tuple[MemberChange, ...], Counter[Outcome]] = {}
+    for attempt in attempts:
+        tried.setdefault(attempt.actions, Counter())[attempt.outcome] += 1
+    for actions, outcomes in tried.items():
+        least = outcomes[Outcome.OK]
+        most = least + outcomes[Outcome.UNKNOWN]
+        if not least <= found[actions] <= most:
+            raise SafetyViolation(
+                "Honest Change",
+                f"{actions} is in the log {found[actions]} times, not {least} to {most} times",
+            )
+    if strange := set(found) - set(tried):
+        raise SafetyViolation("Honest Change", f"nobody asked for {strange}")
 
 
 def _name(operation: Operation) -> str:

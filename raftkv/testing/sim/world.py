@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raftkv.raft.messages import Entry
+from raftkv.raft.configuration import Configuration
+from raftkv.raft.messages import Entry, SnapshotMetadata
 from raftkv.testing.history import Operation, Outcome
 from raftkv.testing.safety import SafetyChecker, SafetyViolation
+from raftkv.testing.sim.administrator import Administrator
 from raftkv.testing.sim.clients import LEASE_TTL_S, READS, Client
 from raftkv.testing.sim.machine import Machine
 from raftkv.testing.sim.nemesis import Nemesis
@@ -22,7 +25,7 @@ from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.transport import SimulatedTransport
 from raftkv.testing.sim.truth import Truth, replay
-from raftkv.testing.sim.verdict import check_history, check_leases, check_watch
+from raftkv.testing.sim.verdict import check_changes, check_history, check_leases, check_watch
 from raftkv.testing.sim.watchers import Watching, WatchingClient
 
 __all__ = ["PROGRESS_TICKS_MAX", "Report", "World", "run"]
@@ -56,6 +59,8 @@ class Report:
     events: int
     outcomes: dict[Outcome, int]
     faults: dict[str, int]
+    happenings: Counter[str]
+    """Changes of membership, snapshots, compactions, restarts: what went on besides."""
     committed: int
     terms: int
     recovery_us: int
@@ -93,14 +98,16 @@ class World:
         self.scheduler = Scheduler()
         self.checker = SafetyChecker()
         self.history: list[Operation] = []
+        self.counts: Counter[str] = Counter()
         self._committed_at: dict[int, int] = {}
         self._committed_max = 0
         self.network = SimulatedNetwork(
             self.scheduler, plan.seed, plan.quality, on_lost=self._connection_lost
         )
+        self._by_id: dict[int, Machine] = {}
         self.machines = [self._machine(number) for number in range(plan.members)]
-        self._by_id = {machine.id: machine for machine in self.machines}
-        self._checkers_next_us = 0
+        self._first = Configuration(frozenset(machine.id for machine in self.machines))
+        self.checker.began_with(self._first)
 
     def _machine(self, number: int) -> Machine:
         machine = Machine(
@@ -111,10 +118,10 @@ class World:
             self.network,
             self.trace,
             find=self._transport_of,
-            after_event=self._after_event,
-            on_applying=self._on_applying,
+            eyes=self,
         )
         machine.on_end = lambda: self._ended(machine)
+        self._by_id[machine.id] = machine
         return machine
 
     # --- the course of a run ---------------------------------------------------------------------
@@ -147,8 +154,12 @@ class World:
             )
         ]
         self.nemesis = Nemesis(plan.seed, scheduler, self.network, self.machines, plan.faults)
+        self.administrator = Administrator(
+            plan, scheduler, self.machines, self._machine, self.nemesis.leader
+        )
         scheduler.run_until(lambda: False, plan.duration_us)
         self._note("", "the faults end")
+        self.administrator.end()
         self.nemesis.end()
         recovery_us = self._recover()
         self._outlive_leases()
@@ -163,11 +174,23 @@ class World:
             events=scheduler.event_count,
             outcomes=outcomes,
             faults=self.nemesis.counts,
+            happenings=self._happenings(truth),
             committed=self.checker.committed_max,
             terms=len(self.checker.leaders),
             recovery_us=recovery_us,
             digest=self.trace.digest(),
         )
+
+    def _happenings(self, truth: Truth) -> Counter[str]:
+        changes = self.administrator.counts
+        counts = self.counts + Counter({f"member {kind}": n for kind, n in changes.items()})
+        counts["leader change"] = len(self.checker.leaders)
+        counts["configuration"] = len(self.checker.configurations) - 1
+        counts["compaction"] = truth.compactions
+        counts["lease expiry"] = len(truth.expiries)
+        counts["process start"] = sum(machine.life for machine in self.machines)
+        counts["removed member ended"] = sum(machine.is_gone for machine in self.machines)
+        return counts
 
     def _first_start(self, machine: Machine) -> None:
         if not machine.is_up and not machine.life:
@@ -199,7 +222,7 @@ class World:
         """Demand that leases which nobody renews any more come to their end."""
         limit_us = self.scheduler.now_us + LEASES_US
         if not self._run_while_not(
-            lambda: self._is_level() and not any(one.store.lease_ids() for one in self.machines),
+            lambda: self._is_level() and not any(one.store.lease_ids() for one in self._current()),
             limit_us,
         ):
             raise SafetyViolation("Lease Expiry", "leases outlive their time to live")
@@ -217,17 +240,39 @@ class World:
         return self.scheduler.run_until(seldom, end_us)
 
     def _is_level(self) -> bool:
-        """Whether there is a leader and everyone applied all that it holds."""
+        """Whether there is a leader, everyone applied all that it holds, and nobody else is left.
+
+        A member that was removed ends, unless nobody is left of whom it knows.
+        """
         leader = self.nemesis.leader()
-        return leader is not None and all(
-            machine.is_up
-            and machine.node.leader_id == leader.id
-            and machine.node.applied_index == leader.node.last_index
-            for machine in self.machines
-        )
+        if leader is None or leader.node.configuration.is_joint:
+            return False
+        for machine in self.machines:
+            if machine.id not in leader.node.configuration.members:
+                if machine.is_up and self._could_hear(machine, leader):
+                    return False
+            elif (
+                not machine.is_up
+                or machine.node.leader_id != leader.id
+                or machine.node.applied_index != leader.node.last_index
+            ):
+                return False
+        return True
+
+    def _could_hear(self, stranger: Machine, leader: Machine) -> bool:
+        known = stranger.member.membership.ids
+        return bool(known & leader.node.configuration.members)
+
+    def _current(self) -> list[Machine]:
+        """Return the members that there are, as the leader knows."""
+        leader = self.nemesis.leader()
+        if leader is None:
+            return []
+        members = leader.node.configuration.members
+        return [machine for machine in self.machines if machine.id in members]
 
     def _watchers_level(self) -> bool:
-        revision = max(machine.store.revision for machine in self.machines)
+        revision = max(machine.store.revision for machine in self._current())
         return all(watcher.next_revision > revision for watcher in self.watchers)
 
     def close(self) -> None:
@@ -250,10 +295,10 @@ class World:
             for one in self.history
             if one.kind in READS and one.kind != "lease_keep_alive" and one.outcome is Outcome.OK
         ]
-        return replay(entries, reads, self.directory / "truth")
+        return replay(entries, reads, self._first, self.directory / "truth")
 
     def _judge(self, truth: Truth) -> None:
-        for machine in self.machines:
+        for machine in self._current():
             found = machine.store.hash_kv(0)
             if found != truth.hash:
                 raise SafetyViolation(
@@ -263,14 +308,30 @@ class World:
             leases = {one: machine.store.lease_ttl(one) for one in machine.store.lease_ids()}
             if leases != truth.leases:
                 raise SafetyViolation("State Machine Safety", f"{machine.name} has leases {leases}")
+            self._judge_membership(machine, truth)
+        check_changes(self.administrator.attempts, truth)
         check_history(self.history, truth)
         check_leases(self.history, truth, lambda index: self._committed_at[index] / SECOND)
         for number, watcher in enumerate(self.watchers):
             check_watch(watcher.watching, truth, f"watcher {number}")
 
+    def _judge_membership(self, machine: Machine, truth: Truth) -> None:
+        member = machine.member
+        if machine.node.configuration != truth.configuration:
+            raise SafetyViolation(
+                "State Machine Safety",
+                f"{machine.name} goes by {machine.node.configuration}, not {truth.configuration}",
+            )
+        if member.membership.ids != truth.configuration.members:
+            raise SafetyViolation(
+                "State Machine Safety", f"{machine.name} lists {member.membership.list()}"
+            )
+        if member.cluster.alarms.is_corrupt:
+            raise SafetyViolation("State Machine Safety", "members found their states to differ")
+
     # --- the checkers' eyes ----------------------------------------------------------------------
 
-    def _after_event(self, machine: Machine) -> None:
+    def after_event(self, machine: Machine) -> None:
         """Look at a member after each of its events, if anything of it is new."""
         if not machine.is_up:
             return
@@ -300,10 +361,25 @@ class World:
             self._committed_at[index] = self.scheduler.now_us
         self._committed_max = self.checker.committed_max
 
-    def _on_applying(self, machine: Machine, entry: Entry) -> None:
+    def applying(self, machine: Machine, entry: Entry) -> None:
         self.checker.applied(machine.number, entry, machine.applied_index)
         machine.applied_index = entry.index
         machine.note(f"applies {entry.index} of term {entry.term}")
+
+    def configured(self, machine: Machine, index: int, to: Configuration) -> None:
+        """Compare what a change of membership made of the members everywhere."""
+        self.checker.configured(machine.number, index, to)
+        machine.note(
+            f"goes by voters {sorted(to.voters)} and {sorted(to.voters_outgoing)},"
+            f" learners {sorted(to.learners)}"
+        )
+
+    def installing(self, machine: Machine, snapshot: SnapshotMetadata) -> None:
+        """A snapshot takes the place of what this member applied."""
+        self.counts["snapshot"] += 1
+        self.checker.joined(machine.number, snapshot)
+        machine.note(f"installs a snapshot at {snapshot.index}")
+        machine.applied_index = snapshot.index
 
     # --- who is where ----------------------------------------------------------------------------
 

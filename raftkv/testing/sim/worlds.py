@@ -7,10 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from raftkv.testing.sim.network import NetworkQuality
-from raftkv.testing.sim.plan import LEADER, Fault, Plan, draw_plan
+from raftkv.testing.sim.plan import LEADER, Fault, Plan, draw_changes, draw_plan
 from raftkv.testing.sim.scheduler import MS, SECOND
 
-__all__ = ["World", "colliding", "compacting", "harsh", "ordinary", "reading", "snapshotting"]
+__all__ = [
+    "World",
+    "changing",
+    "colliding",
+    "compacting",
+    "harsh",
+    "ordinary",
+    "reading",
+    "snapshotting",
+]
 
 World = Callable[[int], Plan]
 """Turns a seed into a plan."""
@@ -37,7 +46,8 @@ def _every(
 
 
 def _world(seed: int, faults: list[Fault], **options: object) -> Plan:
-    plan = replace(draw_plan(seed), members=3, rates=(1.0, 1.0, 1.0), pre_vote=False)
+    plan = replace(draw_plan(seed), members=3, rates=(1.0, 1.0, 1.0), changes=())
+    plan = replace(plan, pre_vote=False)
     ordered = tuple(sorted(faults, key=lambda fault: fault.at_us))
     return replace(plan, faults=ordered, weather="special", **options)  # type: ignore[arg-type]
 
@@ -106,6 +116,23 @@ def compacting(seed: int) -> Plan:
         for request in plan.requests
     )
     return _world(seed, [], duration_us=6 * SECOND, requests=requests)
+
+
+def changing(seed: int) -> Plan:
+    """The membership changes all the time, while members come and go."""
+    dice = random.Random(f"changing {seed}")
+    end_us = 16 * SECOND
+    changes = sorted(
+        draw_changes(dice, end_us) + draw_changes(dice, end_us), key=lambda change: change.at_us
+    )
+    return _world(
+        seed,
+        _every(dice, end_us, 1500 * MS, "crash isolate transfer cut_link", LEADER, 2 * SECOND),
+        duration_us=end_us,
+        election_ticks=dice.choice((3, 5)),
+        voters_min=dice.choice((1, 2)),
+        changes=tuple(changes),
+    )
 
 
 COMPACTING = ("put", "put", "put", "put", "compact")
