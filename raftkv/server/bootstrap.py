@@ -18,6 +18,7 @@ from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import RaftError
 from raftkv.raft.log import must_reset
 from raftkv.raft.node import RaftNode
+from raftkv.server.force_new_cluster import leave_alone
 from raftkv.server.join import decode_records, describe, discover, encode_records
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
@@ -37,8 +38,9 @@ HAND_OVER_S = 1.0
 CLUSTER_ID, MEMBER_ID = "cluster_id", "member_id"
 """Names in the log's metadata, each 8 bytes big-endian."""
 
-MEMBERS, JOINED = "members", "joined"
-"""The members when this one was made (JSON), and whether it joined a running cluster (0 or 1)."""
+MEMBERS, NAME, JOINED = "members", "name", "joined"
+"""The members when this one was made (JSON), its own name (UTF-8), and whether it joined a running
+cluster (0 or 1)."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> 
         )
         if must_reset(log_store, store.applied_index, store.applied_term):
             log_store.reset(store.applied_index, store.applied_term)
+        membership.load(store.member_records())
+        _check_owner(config, membership, member_id, log_store.get_metadata(NAME))
     except BaseException:
         directory.close()
         raise
@@ -120,25 +124,17 @@ async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> 
 
 
 async def _identity(config: Config, log_store: LogStore) -> tuple[Membership, int]:
-    """Return who we are among whom: as written down, as the flags say, or as the cluster says.
+    """Return who we are among whom: as written down, else as the flags or the cluster say.
 
-    Raises DataDirectoryError for a log of somebody else, JoinError.
+    Raises JoinError.
     """
     cluster, member = log_store.get_metadata(CLUSTER_ID), log_store.get_metadata(MEMBER_ID)
     founding = Membership(config.cluster)
     if cluster is not None and member is not None:
         cluster_id, member_id = int.from_bytes(cluster, "big"), int.from_bytes(member, "big")
         written = log_store.get_metadata(MEMBERS)
-        if written is not None and config.cluster.existing:
-            return Membership.of(cluster_id, decode_records(written)), member_id
-        if (cluster_id, member_id) != (founding.cluster_id, founding.id_of_name[config.name]):
-            raise DataDirectoryError(
-                f"{config.data_dir} belongs to member {_hex(member)} of cluster {_hex(cluster)},"
-                " but the flags describe member"
-                f" {founding.id_of_name[config.name]:x} of cluster {founding.cluster_id:x}; give"
-                " the flags that it was made with, or another directory"
-            )
-        return founding, member_id
+        records = decode_records(written) if written is not None else founding.list()
+        return Membership.of(cluster_id, records), member_id
     membership, member_id = founding, founding.id_of_name[config.name]
     if config.cluster.existing:
         membership, member_id = await discover(config)
@@ -147,6 +143,7 @@ async def _identity(config: Config, log_store: LogStore) -> tuple[Membership, in
             CLUSTER_ID: membership.cluster_id.to_bytes(8, "big"),
             MEMBER_ID: member_id.to_bytes(8, "big"),
             MEMBERS: encode_records(membership.list()),
+            NAME: config.name.encode(),
             JOINED: b"1" if config.cluster.existing else b"0",
         }
     )
@@ -160,8 +157,29 @@ def _first_configuration(log_store: LogStore, membership: Membership) -> Configu
     return Configuration(membership.ids)
 
 
-def _hex(value: bytes | None) -> str:
-    return value.hex() if value else "unknown"
+def _check_owner(
+    config: Config, membership: Membership, member_id: int, first_name: bytes | None
+) -> None:
+    """Raise DataDirectoryError where the directory is that of another member than the flags'.
+
+    A member may change its name, or its peer URLs, but hardly both at once; `first_name` is the one
+    that it was made with. One that was removed cannot go on alone either.
+    """
+    if config.force_new_cluster and membership.was_removed(member_id):
+        raise DataDirectoryError(
+            f"{config.data_dir}: member {member_id:x} was removed from its cluster; force a new one"
+            " with the data of a member that was not"
+        )
+    record = membership.get(member_id)
+    own = config.cluster.members[config.name]
+    name = first_name.decode() if first_name is not None else ""
+    if record is None or config.name in (record.name, name) or set(record.peer_urls) & set(own):
+        return
+    raise DataDirectoryError(
+        f"{config.data_dir} belongs to member {member_id:x} ({record.name or name or 'unnamed'},"
+        f" {','.join(record.peer_urls)}), but the flags describe {config.name},"
+        f" {','.join(own)}; give the flags that it was made with, or another directory"
+    )
 
 
 def _assemble(
@@ -175,7 +193,8 @@ def _assemble(
 ) -> Member:
     rows = store.member_records()
     configuration = stored_configuration(rows) or _first_configuration(log_store, membership)
-    membership.load(rows)
+    if config.force_new_cluster:
+        leave_alone(log_store, member_id, store.applied_index, configuration)
     node = RaftNode(
         RaftConfig(
             id=member_id,
