@@ -184,6 +184,7 @@ cdef class Connection(Http2Session):
         server = self.server
         self.transport = transport
         self.peer_address = transport.get_extra_info("peername")
+        self.is_secure = transport.get_extra_info("ssl_object") is not None
         self.peer_common_name = common_name(transport.get_extra_info("peercert"))
         if server.closing or len(server.connections) >= server.limits.connections_max:
             transport.abort()

@@ -23,6 +23,7 @@ cdef class Http2Session:
     cdef OutBuffer *out                  # the server's; holds the frames of the flush under way
     cdef object peer_address
     cdef str peer_common_name            # of the client's verified certificate; "" where none
+    cdef bint is_secure                  # TLS
     cdef readonly long long connection_id
     cdef Py_ssize_t queued_bytes         # sum of the streams' pending bytes
     cdef Py_ssize_t partial_bytes        # sum of announced, incomplete request messages

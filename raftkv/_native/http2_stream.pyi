@@ -21,7 +21,8 @@ class Stream:
     @property
     def http_method(self) -> bytes: ...
     @property
-    def metadata(self) -> list[tuple[bytes, bytes]]: ...
+    def metadata(self) -> list[tuple[bytes, bytes]]:
+        """The header fields in order, `:authority` among them; copied at each call."""
     @property
     def deadline_s(self) -> float | None: ...
     @property
@@ -31,6 +32,8 @@ class Stream:
     @property
     def peer_common_name(self) -> str:
         """The common name in the client's verified TLS certificate; "" where there is none."""
+    @property
+    def is_secure(self) -> bool: ...
     @property
     def connection_id(self) -> int: ...
     def reply(self, message: bytes) -> bool:

@@ -19,7 +19,7 @@ from libc.string cimport memcmp, memcpy
 
 from raftkv._native.http2_wire cimport (
     bytes_of, CONSTANT_FIELD, encode_prefix, equals, field, GRPC_PREFIX_BYTES, out_append,
-    OutBuffer, parse_timeout, percent_encoded,
+    OutBuffer, parse_timeout, percent_encoded, submit_fields,
 )
 from raftkv._native.nghttp2 cimport *
 
@@ -32,7 +32,6 @@ cdef enum:
     RESOURCE_EXHAUSTED = 8
     HEADER_FIELD_OVERHEAD = 32     # RFC 9113 §6.5.2
     FIELDS_AT_FIRST = 12
-    HTTP_FIELDS_MAX = 16
 
 cdef Py_ssize_t live_streams = 0
 
@@ -134,6 +133,11 @@ cdef class Stream:
         return self.connection.peer_common_name
 
     @property
+    def is_secure(self):
+        """Whether the connection is encrypted."""
+        return self.connection.is_secure
+
+    @property
     def connection_id(self):
         """A number that no other connection of this server has or had."""
         return self.connection.connection_id
@@ -220,26 +224,17 @@ cdef class Stream:
         `headers` are further fields as pairs of bytes, at most 12; `length` is the body's, if
         known. False if the answer has begun already or the stream has ended.
         """
-        cdef nghttp2_nv[HTTP_FIELDS_MAX] nva
         cdef nghttp2_data_provider provider
-        cdef int count = 0
-        cdef bytes name, value
         if self.closed or self.headers_sent:
             return False
         fields = [(b":status", b"%d" % status), (b"content-type", content_type), *headers]
         if length >= 0:
             fields.append((b"content-length", b"%d" % length))
-        if len(fields) > HTTP_FIELDS_MAX:
-            raise ValueError("more header fields than an answer may have")
-        for name, value in fields:
-            nva[count] = field(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                               PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
-            count += 1
         self.is_plain_http = self.headers_sent = True
         provider.source.ptr = <void *>self
         provider.read_callback = stream_read
-        nghttp2_submit_response(
-            self.connection.session, self.stream_id, nva, count, &provider if length else NULL)
+        submit_fields(
+            self.connection.session, self.stream_id, fields, &provider if length else NULL)
         self.connection.mark_dirty()
         return True
 
@@ -345,7 +340,8 @@ cdef class Stream:
                 if not self.is_post and self.method_field == NULL:
                     nghttp2_rcbuf_incref(value)
                     self.method_field = value
-            return 0
+            if not equals(n, ":authority", 10):
+                return 0
         if equals(n, "content-type", 12):
             self.is_grpc = v.len >= 16 and memcmp(v.base, "application/grpc", 16) == 0
         elif equals(n, "grpc-timeout", 12):

@@ -1,10 +1,13 @@
 """Small encodings of the front end: the output buffer, header fields, gRPC timeouts and texts."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcmp
 
-from raftkv._native.nghttp2 cimport nghttp2_nv, nghttp2_rcbuf, nghttp2_rcbuf_get_buf, nghttp2_vec
+from raftkv._native.nghttp2 cimport (
+    nghttp2_data_provider, nghttp2_nv, nghttp2_rcbuf, nghttp2_rcbuf_get_buf, nghttp2_session,
+    nghttp2_vec,
+)
 
 cdef enum:
     GRPC_PREFIX_BYTES = 5        # compressed flag, then the message length, big-endian
@@ -18,6 +21,9 @@ cdef struct OutBuffer:
 cdef int out_append(OutBuffer *out, const void *data, size_t length) except -1
 cdef bytes percent_encoded(str text)
 cdef double parse_timeout(const uint8_t *value, size_t length) noexcept
+cdef int submit_fields(
+    nghttp2_session *session, int32_t stream_id, list fields, nghttp2_data_provider *provider
+) except -1
 
 
 cdef inline nghttp2_nv field(const char *name, size_t name_length, const char *value,

@@ -1,11 +1,15 @@
 """Small encodings of the front end: the output buffer, header fields, gRPC timeouts and texts."""
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy
+
+from raftkv._native.nghttp2 cimport *
 
 cdef enum:
     TIMEOUT_DIGITS_MAX = 8
+    HTTP_FIELDS_MAX = 16
 
 
 cdef int out_append(OutBuffer *out, const void *data, size_t length) except -1:
@@ -58,3 +62,18 @@ cdef double parse_timeout(const uint8_t *value, size_t length) noexcept:
     if unit == c'n':
         return amount / 1e9
     return -1
+
+
+cdef int submit_fields(nghttp2_session *session, int32_t stream_id, list fields,
+                       nghttp2_data_provider *provider) except -1:
+    """Begin an answer with header fields, pairs of bytes; the body is the provider's, if any."""
+    cdef nghttp2_nv[HTTP_FIELDS_MAX] nva
+    cdef bytes name, value
+    cdef int count = 0
+    if len(fields) > HTTP_FIELDS_MAX:
+        raise ValueError("more header fields than an answer may have")
+    for name, value in fields:
+        nva[count] = field(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
+                           PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
+        count += 1
+    return 0 if nghttp2_submit_response(session, stream_id, nva, count, provider) == 0 else 1
