@@ -137,6 +137,7 @@ async def _serve(config: Config) -> int:
     from raftkv.server.bootstrap import open_member
     from raftkv.server.join import JoinError
     from raftkv.storage.errors import StorageError
+    from raftkv.tls.settings import TlsError
 
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Exception | None] = loop.create_future()
@@ -159,6 +160,9 @@ async def _serve(config: Config) -> int:
     except StorageError as error:
         log.error("cannot open the data directory", extra={"reason": str(error)})
         return ExitCode.DATA_DIRECTORY
+    except TlsError as error:
+        log.error("cannot use the certificates", extra={"reason": str(error)})
+        return ExitCode.USAGE
     front = Front(opened)
     opened.member.on_ready = _log_ready
     try:
@@ -167,6 +171,9 @@ async def _serve(config: Config) -> int:
         error_or_none = await ended
         if error_or_none is None:
             await opened.hand_over()
+    except TlsError as error:
+        log.error("cannot use the certificates", extra={"reason": str(error)})
+        return ExitCode.USAGE
     except OSError as error:
         log.error("cannot listen", extra={"reason": str(error)})
         return ExitCode.ADDRESS

@@ -13,27 +13,48 @@ from urllib.parse import urlsplit
 from raftkv.feature_gates import parse_feature_gates
 from raftkv.flags import FlagError, Value, parse_duration_s
 from raftkv.log_output import LEVELS, LogConfig, parse_rotation
+from raftkv.tls.from_flags import client_tls, peer_tls, tls_rules
+from raftkv.tls.settings import TlsSettings
 
 __all__ = [
     "ClusterConfig",
     "CompactionMode",
     "Config",
     "Endpoint",
+    "KeepAlive",
     "ReconfigurationRules",
     "build_config",
 ]
 
+QUOTA_BYTES = 2 << 30
+"""The quota where none is given."""
+
 REQUEST_OVERHEAD_BYTES = 512 * 1024
 """What a gRPC message may exceed `max_request_bytes` by, as in etcd."""
+
+UNIX_SCHEMES = frozenset({"unix", "unixs"})
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A listening or advertised address: the URL as given, its host and its port."""
+    """A listening or advertised address: the URL as given, its host and its port.
+
+    The host of a Unix socket is its path, and its port 0.
+    """
 
     url: str
     host: str
     port: int
+
+    @property
+    def is_tls(self) -> bool:
+        """Say whether TLS is spoken there."""
+        return self.url.startswith(("https://", "unixs://"))
+
+    @property
+    def is_unix(self) -> bool:
+        """Say whether it is a Unix socket."""
+        return self.url.startswith(("unix://", "unixs://"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,18 @@ class ClusterConfig:
     token: str
     existing: bool
     """Whether the cluster is already running and this member is not to start it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """HTTP/2 pings on the clients' port, in seconds."""
+
+    interval_min_s: float = 5.0
+    """Clients that ping more often, with nothing else to say, are sent away."""
+    interval_s: float = 7200.0
+    """A client that has said nothing for this long is pinged; 0: never."""
+    timeout_s: float = 20.0
+    """A client that says nothing for this long after a ping is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +120,7 @@ class Config:
     corrupt_check_s: float = 0.0
     """Time between two comparisons of the members' states; 0: never."""
     quota_bytes: int = 0
+    """Bytes in use beyond which writes are refused; 0: no quota."""
     txn_ops_max: int = 128
     request_bytes_max: int = 1536 * 1024
     concurrent_streams_max: int = 4294967295
@@ -100,6 +134,9 @@ class Config:
     """Go on as the only member, from this member's data."""
     initial_corrupt_check: bool = False
     """Compare hashes with the other members before serving."""
+    client_tls: TlsSettings = field(default_factory=TlsSettings)
+    peer_tls: TlsSettings = field(default_factory=TlsSettings)
+    keep_alive: KeepAlive = KeepAlive()
 
     @property
     def election_timeout_s(self) -> float:
@@ -135,6 +172,7 @@ class _Builder:
             self.problem("listen-peer-urls", "more than one URL is not supported yet")
         if not listen_client:
             self.problem("listen-client-urls", "needs at least one URL")
+        rules = tls_rules(self.values, self.problem)
         cluster = self.cluster(name)
         heartbeat_ms, ticks = self.timing()
         config = Config(
@@ -155,7 +193,7 @@ class _Builder:
                 self.number("max-learners", 0),
             ),
             corrupt_check_s=self.corrupt_check_s(),
-            quota_bytes=max(0, self.number("quota-backend-bytes", -(1 << 62))),
+            quota_bytes=self.quota_bytes(),
             txn_ops_max=self.number("max-txn-ops", 1),
             request_bytes_max=self.number("max-request-bytes", 1, 512 << 20),
             concurrent_streams_max=self.number("max-concurrent-streams", 1, 0xFFFFFFFF),
@@ -168,10 +206,34 @@ class _Builder:
             warning_apply_s=cast(float, self.values["warning-apply-duration"]),
             force_new_cluster=cast(bool, self.values["force-new-cluster"]),
             initial_corrupt_check=self.gate("initial-corrupt-check", "InitialCorruptCheck"),
+            client_tls=client_tls(self.values, rules, self.problem),
+            peer_tls=peer_tls(self.values, rules, self.problem),
+            keep_alive=KeepAlive(
+                self.seconds("grpc-keepalive-min-time"),
+                self.seconds("grpc-keepalive-interval"),
+                self.seconds("grpc-keepalive-timeout"),
+            ),
         )
+        self.certificates(config)
         if self.problems:
             raise FlagError(self.problems)
         return config
+
+    def certificates(self, config: Config) -> None:
+        """Refuse listeners that speak TLS and have no certificate."""
+        for flag, endpoints, tls, prefix in (
+            ("listen-client-urls", config.listen_client, config.client_tls, ""),
+            ("listen-metrics-urls", config.listen_metrics, config.client_tls, ""),
+            ("listen-peer-urls", (config.listen_peer,), config.peer_tls, "peer-"),
+        ):
+            lacks = not tls.has_certificate and not tls.automatic
+            for endpoint in endpoints:
+                if endpoint.is_tls and lacks:
+                    self.problem(
+                        flag,
+                        f"{endpoint.url!r} needs --{prefix}cert-file and --{prefix}key-file, or"
+                        f" --{prefix}auto-tls",
+                    )
 
     def problem(self, flag: str, text: str) -> None:
         self.problems.append(f"--{flag}: {text}")
@@ -185,6 +247,14 @@ class _Builder:
             self.problem(flag, f"must be in [{lowest}, {highest}], not {value}")
         return value
 
+    def seconds(self, flag: str) -> float:
+        return cast(float, self.values[flag])
+
+    def quota_bytes(self) -> int:
+        """The quota as etcd reads it: 0 is its default of 2 GiB, below 0 is none (here 0)."""
+        given = self.number("quota-backend-bytes", -(1 << 62))
+        return max(0, given or QUOTA_BYTES)
+
     def choice(self, flag: str, *allowed: str) -> str:
         value = self.text(flag)
         if value not in allowed:
@@ -192,19 +262,25 @@ class _Builder:
         return value
 
     def endpoints(self, flag: str) -> tuple[Endpoint, ...]:
-        """Read comma-separated http URLs with a host and a port."""
+        """Read comma-separated URLs: http or https with a host and a port, or a Unix socket."""
         found = []
         for url in filter(None, self.text(flag).split(",")):
             try:
                 parts = urlsplit(url)
-                port = parts.port
+                port = parts.port if parts.scheme not in UNIX_SCHEMES else 0
             except ValueError:
                 self.problem(flag, f"{url!r} is not a URL")
                 continue
-            if parts.scheme in ("https", "unix", "unixs"):
-                self.problem(flag, f"{url!r}: {parts.scheme} is not supported yet")
-            elif parts.scheme != "http" or not parts.hostname or port is None:
-                self.problem(flag, f"{url!r}: want http://host:port")
+            if parts.scheme in UNIX_SCHEMES:
+                path = url.split("://", 1)[1]
+                if "peer" in flag:
+                    self.problem(flag, f"{url!r}: members do not meet on Unix sockets")
+                elif not path:
+                    self.problem(flag, f"{url!r}: want unix://path")
+                else:
+                    found.append(Endpoint(url, path, 0))
+            elif parts.scheme not in ("http", "https") or not parts.hostname or port is None:
+                self.problem(flag, f"{url!r}: want http://host:port or https://host:port")
             elif parts.path not in ("", "/"):
                 self.problem(flag, f"{url!r}: must have no path")
             else:

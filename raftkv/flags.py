@@ -131,7 +131,7 @@ _MEMBER = (
     _used("snapshot-count", 10000, "applied entries, twice as many as may wait for a flush"),
     _used("snapshot-catchup-entries", 5000, "entries kept in the log for slow followers"),
     _used("snapshot-send-rate", 16 << 20, "bytes per second of a snapshot to one follower"),
-    _used("quota-backend-bytes", 0, "bytes in use beyond which writes are refused; 0: no quota"),
+    _used("quota-backend-bytes", 0, "bytes in use to refuse writes at; 0: 2 GiB, -1: none"),
     _used("max-txn-ops", 128, "operations allowed in one transaction"),
     _used("max-request-bytes", 1536 * 1024, "largest request accepted, in bytes"),
     _used("max-concurrent-streams", 4294967295, "streams a client may open on one connection"),
@@ -166,6 +166,37 @@ _LOGGING = (
     ),
     _used("log-rotation-config-json", "", "maxsize (MB, 100), maxbackups, maxage (days), compress"),
     _used("warning-apply-duration", 0.1, "warn when applying a batch of requests takes longer"),
+)
+_TLS = (
+    _used("cert-file", "", "certificate that clients are shown, PEM; read again when it changes"),
+    _used("key-file", "", "its key"),
+    _used("trusted-ca-file", "", "signers of clients' certificates, which are a must then"),
+    _used("client-cert-auth", False, "clients must have a certificate; its CN is their user"),
+    _used("client-cert-file", "", "certificate of this member as a client of others"),
+    _used("client-key-file", "", "its key"),
+    _used("client-crl-file", "", "clients' certificates that are refused"),
+    _used("client-cert-allowed-hostname", "", "names one of which a client's certificate is for"),
+    _used("auto-tls", False, "make a self-signed certificate for clients where none is given"),
+    _used("peer-cert-file", "", "certificate that other members are shown"),
+    _used("peer-key-file", "", "its key"),
+    _used("peer-trusted-ca-file", "", "signers of members' certificates, which are a must then"),
+    _used("peer-client-cert-auth", False, "members must have a certificate"),
+    _used("peer-client-cert-file", "", "certificate for dialling members, if it is another"),
+    _used("peer-client-key-file", "", "its key"),
+    _used("peer-crl-file", "", "members' certificates that are refused"),
+    _used("peer-cert-allowed-cn", "", "common names one of which a member must have"),
+    _used("peer-cert-allowed-hostname", "", "names one of which a member's certificate is for"),
+    _used("peer-skip-client-san-verification", False, "members may come from any address"),
+    _used("peer-auto-tls", False, "make a self-signed certificate for members"),
+    _used("self-signed-cert-validity", 1, "years that a self-made certificate is good for"),
+    _used("cipher-suites", "", "suites allowed below TLS 1.3, by their IANA names"),
+    _used("tls-min-version", "TLS1.2", "TLS1.2 or TLS1.3"),
+    _used("tls-max-version", "", "TLS1.2 or TLS1.3; empty: the newest"),
+)
+_CONNECTIONS = (
+    _used("grpc-keepalive-min-time", 5.0, "clients that ping more often are sent away"),
+    _used("grpc-keepalive-interval", 7200.0, "ping a client that is silent for this long; 0: off"),
+    _used("grpc-keepalive-timeout", 20.0, "close its connection where no answer comes by then"),
 )
 
 
@@ -220,12 +251,6 @@ _ACCEPTED = (
         unsafe_no_fsync=bool,
     ),
     *_accepted(
-        "keep-alive of connections is fixed",
-        grpc_keepalive_min_time=float,
-        grpc_keepalive_interval=float,
-        grpc_keepalive_timeout=float,
-    ),
-    *_accepted(
         "the address is always reused, the port never",
         socket_reuse_port=bool,
         socket_reuse_address=bool,
@@ -252,29 +277,6 @@ _REFUSED = (
     *_refused(
         "not supported yet",
         listen_client_http_urls=str,
-        cert_file=str,
-        key_file=str,
-        trusted_ca_file=str,
-        client_cert_auth=bool,
-        client_cert_file=str,
-        client_key_file=str,
-        client_crl_file=str,
-        client_cert_allowed_hostname=str,
-        auto_tls=bool,
-        peer_cert_file=str,
-        peer_key_file=str,
-        peer_trusted_ca_file=str,
-        peer_client_cert_auth=bool,
-        peer_client_cert_file=str,
-        peer_client_key_file=str,
-        peer_crl_file=str,
-        peer_cert_allowed_cn=str,
-        peer_cert_allowed_hostname=str,
-        peer_auto_tls=bool,
-        self_signed_cert_validity=int,
-        cipher_suites=str,
-        tls_min_version=str,
-        tls_max_version=str,
         cors=str,
         host_whitelist=str,
         auth_token=str,
@@ -307,7 +309,8 @@ _REFUSED = (
 )
 
 FLAGS: dict[str, Flag] = {
-    flag.name: flag for flag in (*_MEMBER, *_CLUSTER, *_LOGGING, *_ACCEPTED, *_REFUSED)
+    flag.name: flag
+    for flag in (*_MEMBER, *_CLUSTER, *_LOGGING, *_TLS, *_CONNECTIONS, *_ACCEPTED, *_REFUSED)
 }
 """Every flag by name. `--experimental-<name>` is another spelling of `--<name>`."""
 

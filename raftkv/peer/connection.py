@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 
 from raftkv.peer.errors import FrameError, HandshakeError
@@ -75,6 +76,30 @@ class PeerConnection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Say whether frames may still be sent."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The other side's certificate (DER), or None where it showed none."""
+        found = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        if not isinstance(found, ssl.SSLObject):
+            return None
+        return found.getpeercert(binary_form=True)
+
+    @property
+    def source(self) -> str:
+        """The IP address of the other side, "" where it has gone."""
+        found = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(found[0]) if isinstance(found, tuple) else ""
+
+    def hold(self) -> None:
+        """Read nothing until `go_on`."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again; nothing happens when the connection is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def close(self, error: Exception | None = None) -> None:
         """End the connection after what was written; `error` is the reason that `on_lost` gets."""

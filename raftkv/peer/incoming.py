@@ -17,6 +17,8 @@ from raftkv.peer.frame import (
     encode_hello,
 )
 from raftkv.raft.messages import Message
+from raftkv.tls.source_address import SourceRefused, check_source, system_resolver
+from raftkv.tls.verification import names_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,11 @@ class IncomingConnections:
         on_messages: Callable[[list[Message]], None],
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
+        connections_max: int,
+        check_source: bool,
     ) -> None:
+        self._connections_max = connections_max
+        self._check_source = check_source
         self._cluster_id = cluster_id
         self._member_id = member_id
         self._is_peer = is_peer
@@ -92,6 +98,23 @@ class IncomingConnections:
         )
         self._tasks[connection] = set()
         self._emptied.clear()
+        if len(self._connections) > self._connections_max:
+            connection.abort(HandshakeError("too many connections to the peer port"))
+            return
+        certificate = connection.certificate if self._check_source else None
+        if certificate is not None:
+            connection.hold()
+            task = asyncio.create_task(self._verify_source(connection, certificate))
+            self._tasks[connection].add(task)
+
+    async def _verify_source(self, connection: PeerConnection, certificate: bytes) -> None:
+        """Let a peer speak only if it comes from where its certificate says."""
+        try:
+            await check_source(names_of(certificate), connection.source, system_resolver())
+        except (SourceRefused, ValueError) as error:
+            connection.abort(HandshakeError(str(error)))
+        else:
+            connection.go_on()
 
     def _lost(self, connection: PeerConnection, error: Exception | None) -> None:
         self._connections.pop(connection).cancel()

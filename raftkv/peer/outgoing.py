@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from typing import NamedTuple
 
 from raftkv.peer.connection import HANDSHAKE_TIMEOUT_S, PeerConnection, check_hello
 from raftkv.peer.errors import (
@@ -26,7 +27,13 @@ BACKOFF_MAX_S = 0.5
 REQUESTS_WAITING_MAX = 4096
 """Requests to one peer that await their answer."""
 
-Address = tuple[str, int]
+
+class Address(NamedTuple):
+    """Where a member listens, and whether it speaks TLS there."""
+
+    host: str
+    port: int
+    tls: bool = False
 
 
 class OutgoingConnection:
@@ -130,15 +137,17 @@ class OutgoingConnection:
         """Dial once and return when the connection is gone."""
         loop = asyncio.get_running_loop()
         self._ready, self._lost = loop.create_future(), loop.create_future()
-        host, port = self._address
+        host, port, tls = self._address
         connection = None
+        if tls and self._ssl is None:
+            raise HandshakeError("the peer's URL is https, but this member has no TLS to dial with")
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 _, connection = await loop.create_connection(
                     lambda: PeerConnection(self._frame, self._gone),
                     host,
                     port,
-                    ssl=self._ssl,
+                    ssl=self._ssl if tls else None,
                 )
             connection.write(encode_hello(self._cluster_id, self._member_id, self.peer_id))
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -215,7 +224,8 @@ class OutgoingConnection:
         if problem == self._said:
             return
         self._said = problem
-        fields = {"peer": f"{self.peer_id:x}", "address": "{}:{}".format(*self._address)}
+        address = f"{self._address.host}:{self._address.port}"
+        fields = {"peer": f"{self.peer_id:x}", "address": address}
         if problem is None:
             log.info("connected to peer", extra=fields)
         else:

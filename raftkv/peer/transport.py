@@ -16,9 +16,13 @@ from raftkv.peer.frame import FrameType, encode_frame, encode_messages
 from raftkv.peer.incoming import IncomingConnections
 from raftkv.peer.outgoing import Address, OutgoingConnection
 from raftkv.raft.messages import Message
+from raftkv.tls.listener import Admission, listen
 
 OUTGOING_BYTES_MAX = 128 << 20
 """Bytes to one peer that the system has not taken yet; what would exceed it is dropped."""
+
+CONNECTIONS_MAX = 256
+"""Connections to the peer port, strangers' included, until one more is closed at once."""
 
 
 class PeerTransport:
@@ -47,13 +51,19 @@ class PeerTransport:
         describe: Callable[[], bytes] = lambda: b"",
         server_ssl: ssl.SSLContext | None = None,
         client_ssl: ssl.SSLContext | None = None,
+        check_source: bool = False,
         outgoing_bytes_max: int = OUTGOING_BYTES_MAX,
     ) -> None:
-        """`peers` may include this member, which is ignored. Port 0 listens on a free port."""
+        """`peers` may include this member, which is ignored. Port 0 listens on a free port.
+
+        `client_ssl` is used for peers whose address says TLS. With `check_source`, a peer's
+        certificate that names hosts must name the one that it comes from.
+        """
         self._member_id = member_id
         self._cluster_id = cluster_id
         self._listen_address = listen_address
         self._server_ssl = server_ssl
+        self._admission = Admission(CONNECTIONS_MAX)
         self._client_ssl = client_ssl
         self._outgoing_bytes_max = outgoing_bytes_max
         self._on_unreachable = on_unreachable
@@ -69,6 +79,8 @@ class PeerTransport:
             on_messages=on_messages,
             on_forward=on_forward,
             on_request=on_request,
+            connections_max=CONNECTIONS_MAX,
+            check_source=check_source,
         )
         self._server: asyncio.Server | None = None
         self._started = False
@@ -78,9 +90,9 @@ class PeerTransport:
 
     async def start(self) -> None:
         """Listen, and begin to dial. Raises OSError when the address cannot be had."""
-        host, port = self._listen_address
-        self._server = await asyncio.get_running_loop().create_server(
-            self._incoming.accept, host, port, ssl=self._server_ssl
+        host, port = self._listen_address[:2]
+        self._server = await listen(
+            self._incoming.accept, host, port, self._server_ssl, self._admission
         )
         self._started = True
         for connection in self._outgoing.values():

@@ -1,31 +1,28 @@
 """The client port: every service on one listener, for as long as the member runs."""
 
 import asyncio
-import logging
-from collections.abc import Callable
 
 from raftkv._native.http2 import Limits, MethodTable, Server
-from raftkv.config import REQUEST_OVERHEAD_BYTES, Endpoint
+from raftkv.config import REQUEST_OVERHEAD_BYTES
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.rpc.cluster import ClusterService
+from raftkv.rpc.downgrade import DowngradeService
+from raftkv.rpc.election import ElectionService
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
 from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
+from raftkv.rpc.listeners import Listeners
+from raftkv.rpc.lock import LockService
 from raftkv.rpc.maintenance import MaintenanceService
 from raftkv.rpc.metrics_source import MemberMetrics
+from raftkv.rpc.range_stream import RangeStreamService
 from raftkv.rpc.registry import ServiceRegistry
 from raftkv.rpc.snapshot import SnapshotService
 from raftkv.rpc.watch import WatchService
 from raftkv.server.bootstrap import OpenMember
 
 __all__ = ["Front"]
-
-log = logging.getLogger(__name__)
-
-CONNECTIONS_WAITING_MAX = 1024
-"""Connections that may wait to be accepted."""
-
 
 LEARNER_SERVES = frozenset(
     {"/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot"}
@@ -47,9 +44,14 @@ class Front:
         health = HealthService(member)
         kv.register(methods)
         self._watch.register(methods)
-        LeaseService(member).register(methods, self._registry)
+        lease = LeaseService(member)
+        lease.register(methods, self._registry)
         ClusterService(member).register(methods, self._registry)
-        MaintenanceService(member).register(methods, self._registry)
+        MaintenanceService(member).register(self._registry)
+        DowngradeService(member).register(self._registry)
+        RangeStreamService(member, kv).register(self._registry)
+        LockService(kv, self._watch, lease).register(self._registry)
+        ElectionService(kv, self._watch, lease).register(self._registry)
         SnapshotService(member).register(self._registry)
         health.register(methods, self._routes)
         MemberMetrics(opened, kv, health).register(self._routes)
@@ -62,11 +64,12 @@ class Front:
                 concurrent_streams_max=min(
                     member.config.concurrent_streams_max, limits.concurrent_streams_max
                 ),
+                ping_interval_min_s=member.config.keep_alive.interval_min_s,
             ),
             self._routes.serve_stream,
         )
         member.on_turn_end = self._server.flush
-        self._listeners: list[asyncio.Server] = []
+        self._listeners = Listeners(member.config, limits.connections_max)
         self._leader_check: asyncio.TimerHandle | None = None
 
     def _refuse(self, path: str) -> Exception | None:
@@ -77,25 +80,12 @@ class Front:
 
     async def start(self) -> None:
         """Listen on every client and metrics URL. Raises OSError where one cannot be had."""
-        loop = asyncio.get_running_loop()
         config = self._member.config
         for endpoint in config.listen_client:
-            await self._listen(loop, endpoint, self._server.protocol_factory)
+            await self._listeners.open(endpoint, self._server.protocol_factory)
         for endpoint in config.listen_metrics:
-            await self._listen(loop, endpoint, lambda: Http1Protocol(self._routes))
+            await self._listeners.open(endpoint, lambda: Http1Protocol(self._routes))
         self._check_leader()
-
-    async def _listen(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        endpoint: Endpoint,
-        factory: Callable[[], asyncio.BaseProtocol],
-    ) -> None:
-        listener = await loop.create_server(
-            factory, endpoint.host, endpoint.port, backlog=CONNECTIONS_WAITING_MAX
-        )
-        self._listeners.append(listener)
-        log.info("listening for clients", extra={"url": endpoint.url})
 
     def _check_leader(self) -> None:
         self._watch.check_leader()
@@ -107,8 +97,7 @@ class Front:
         """Take no more connections, end the calls under way, close every connection."""
         if self._leader_check is not None:
             self._leader_check.cancel()
-        for listener in self._listeners:
-            listener.close()
+        self._listeners.close()
         await self._registry.close()
         self._server.goaway()
         self._server.close()

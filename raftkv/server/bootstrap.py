@@ -12,6 +12,7 @@ from raftkv._native.log_store import LogStore
 from raftkv._native.mvcc_store import MvccStore
 from raftkv.config import Config
 from raftkv.errors import StoreError
+from raftkv.peer.outgoing import Address
 from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
@@ -24,6 +25,7 @@ from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
 from raftkv.server.membership import Membership, stored_configuration
 from raftkv.server.peer_links import address_of
+from raftkv.server.peer_tls import PeerContexts, peer_contexts
 from raftkv.storage.data_dir import DataDirectory
 from raftkv.storage.errors import DataDirectoryError
 from raftkv.storage.log_writer import LogWriter
@@ -103,13 +105,14 @@ async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> 
         )
         if must_reset(log_store, store.applied_index, store.applied_term):
             log_store.reset(store.applied_index, store.applied_term)
+        contexts = peer_contexts(config)
         membership.load(store.member_records())
         _check_owner(config, membership, member_id, log_store.get_metadata(NAME))
     except BaseException:
         directory.close()
         raise
     writer = LogWriter(log_store, asyncio.get_running_loop(), lambda error: member.fail(error))
-    member = _assemble(config, membership, member_id, log_store, store, writer, on_fatal)
+    member = _assemble(config, membership, member_id, log_store, store, writer, on_fatal, contexts)
     log.info(
         "opened member",
         extra={
@@ -190,6 +193,7 @@ def _assemble(
     store: MvccStore,
     writer: LogWriter,
     on_fatal: Callable[[Exception], None],
+    contexts: PeerContexts,
 ) -> Member:
     rows = store.member_records()
     configuration = stored_configuration(rows) or _first_configuration(log_store, membership)
@@ -210,7 +214,7 @@ def _assemble(
     transport = PeerTransport(
         member_id,
         membership.cluster_id,
-        (config.listen_peer.host, config.listen_peer.port),
+        Address(config.listen_peer.host, config.listen_peer.port, config.listen_peer.is_tls),
         {
             record.id: address_of(record.peer_urls[0])
             for record in membership.list()
@@ -223,6 +227,9 @@ def _assemble(
         on_removed=lambda: member.learn_of_removal(),
         was_removed=membership.was_removed,
         describe=lambda: describe(membership),
+        server_ssl=contexts.listening,
+        client_ssl=contexts.dialling,
+        check_source=config.peer_tls.check_address,
     )
     trimmer = LogTrimmer(log_store.first_index, config.snapshot_catchup_entries)
     parts = MemberParts(

@@ -6,6 +6,7 @@
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import Iterable
 
 from raftkv.config import Config
@@ -13,6 +14,7 @@ from raftkv.peer.errors import FrameError
 from raftkv.peer.frame import FrameDecoder, FrameType, encode_frame
 from raftkv.server.membership import MemberRecord, Membership
 from raftkv.server.peer_links import address_of
+from raftkv.server.peer_tls import peer_contexts
 
 __all__ = ["JoinError", "decode_records", "describe", "discover", "encode_records"]
 
@@ -59,13 +61,14 @@ async def discover(config: Config) -> tuple[Membership, int]:
         raise JoinError(
             "--initial-cluster-state=existing needs another member's URL in --initial-cluster"
         )
+    tls = peer_contexts(config).dialling
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DISCOVER_TIMEOUT_S
     problem = ""
     while loop.time() < deadline:
         for url in others:
             try:
-                membership = await _ask(url)
+                membership = await _ask(url, tls)
             except (OSError, ValueError, FrameError, TimeoutError) as error:
                 problem = f"{url}: {error or type(error).__name__}"
                 continue
@@ -78,11 +81,11 @@ async def discover(config: Config) -> tuple[Membership, int]:
     raise JoinError(f"cannot join the cluster: {problem}; add this member first (member add)")
 
 
-async def _ask(url: str) -> Membership:
+async def _ask(url: str, tls: ssl.SSLContext | None) -> Membership:
     """Ask one member. Raises OSError, TimeoutError, FrameError, ValueError."""
-    host, port = address_of(url)
+    host, port, is_tls = address_of(url)
     async with asyncio.timeout(ASK_TIMEOUT_S):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls if is_tls else None)
         try:
             writer.write(encode_frame(FrameType.DISCOVER))
             decoder = FrameDecoder()

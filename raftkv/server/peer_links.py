@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from raftkv.peer.outgoing import Address
 from raftkv.peer.transport import PeerTransport
 from raftkv.server.membership import MemberRecord
 
@@ -64,7 +65,8 @@ class PeerLinks:
         task.add_done_callback(self._tasks.discard)
 
 
-def address_of(url: str) -> tuple[str, int]:
-    """Return host and port of a peer URL that was checked before."""
-    host, _, port = url.split("://", 1)[1].rstrip("/").rpartition(":")
-    return host.strip("[]"), int(port)
+def address_of(url: str) -> Address:
+    """Return where a peer URL, checked before, leads."""
+    scheme, rest = url.split("://", 1)
+    host, _, port = rest.rstrip("/").rpartition(":")
+    return Address(host.strip("[]"), int(port), scheme == "https")

@@ -44,9 +44,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_wrong_flags_are_all_named() -> None:
-    ended = run("--cert-file=a.pem", "--what")
+    ended = run("--enable-v2", "--what")
     assert ended.returncode == ExitCode.USAGE
-    assert "raftkv: --cert-file: not supported yet" in ended.stderr
+    assert "raftkv: --enable-v2: API v2 is not served" in ended.stderr
     assert "raftkv: --what: unknown flag" in ended.stderr
 
 

@@ -46,11 +46,11 @@ def test_a_three_member_cluster_is_read() -> None:
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    found = problems("--nonsense", "--max-txn-ops=x", "--cert-file=a.pem", "--name", "a", "stray")
+    found = problems("--nonsense", "--max-txn-ops=x", "--enable-v2", "--name", "a", "stray")
     assert [text.split(":")[0] for text in found] == [
         "--nonsense",
         "--max-txn-ops",
-        "--cert-file",
+        "--enable-v2",
         "'stray' is not a flag",
     ]
 
@@ -63,7 +63,7 @@ def test_a_member_missing_from_the_initial_cluster_is_refused() -> None:
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("--listen-client-urls=https://localhost:1", "https is not supported yet"),
+        ("--listen-client-urls=https://localhost:1", "needs --cert-file and --key-file"),
         ("--listen-client-urls=localhost:1", "want http://host:port"),
         ("--election-timeout=300", "at least five times"),
         ("--auto-compaction-mode=sometimes", "must be one of periodic, revision"),

@@ -9,6 +9,7 @@ import pytest
 
 from raftkv.peer.errors import OutcomeUnknown, PeerUnavailable, RequestRefused
 from raftkv.peer.frame import encode_hello
+from raftkv.peer.outgoing import Address
 from raftkv.peer.transport import OUTGOING_BYTES_MAX, PeerTransport
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType
 
@@ -26,7 +27,7 @@ class Member:
         self.transport = PeerTransport(
             member_id,
             CLUSTER,
-            ("127.0.0.1", 0),
+            Address("127.0.0.1", 0),
             {},
             on_messages=self.messages.extend,
             on_forward=lambda peer, batch: self.forwarded.append((peer, batch)),
@@ -54,8 +55,8 @@ async def pair(a: Member, b: Member) -> None:
     """Start two members, without waiting for their connection."""
     for member in (a, b):
         await member.transport.start()
-    a.transport.add_peer(2, ("127.0.0.1", b.transport.port))
-    b.transport.add_peer(1, ("127.0.0.1", a.transport.port))
+    a.transport.add_peer(2, Address("127.0.0.1", b.transport.port))
+    b.transport.add_peer(1, Address("127.0.0.1", a.transport.port))
 
 
 async def connected(a: Member, b: Member) -> None:
@@ -135,8 +136,8 @@ async def test_lost_peer_is_reported_and_dialled_again() -> None:
         await until(lambda: not a.transport.is_connected(2))
         a.transport.send([heartbeat(1), heartbeat(2)])
         await until(lambda: a.unreachable[-1:] == [2])
-        again.transport._listen_address = ("127.0.0.1", port)
-        again.transport.add_peer(1, ("127.0.0.1", a.transport.port))
+        again.transport._listen_address = Address("127.0.0.1", port)
+        again.transport.add_peer(1, Address("127.0.0.1", a.transport.port))
         await again.transport.start()
         await until(lambda: a.transport.is_connected(2))
         a.transport.send([heartbeat(3)])
@@ -207,7 +208,7 @@ async def test_a_removed_member_is_told_so_and_a_stranger_is_not() -> None:
         made = PeerTransport(
             member_id,
             CLUSTER,
-            ("127.0.0.1", 0),
+            Address("127.0.0.1", 0),
             {},
             on_messages=lambda _messages: None,
             on_forward=lambda _sender, _data: None,
@@ -224,7 +225,7 @@ async def test_a_removed_member_is_told_so_and_a_stranger_is_not() -> None:
         await survivor.start()
         for one in (removed, stranger):
             await one.start()
-            one.add_peer(1, ("127.0.0.1", survivor.port))
+            one.add_peer(1, Address("127.0.0.1", survivor.port))
         await until(lambda: 2 in told)
         assert set(told) == {2}
     finally:

@@ -1,0 +1,1 @@
+"""TLS of the client and the peer port: settings, contexts that follow their files, and checks."""
