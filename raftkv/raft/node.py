@@ -110,6 +110,11 @@ class RaftNode:
         """Return a picture of the node."""
         return status_of(self._state)
 
+    def match_index(self, member: int) -> int:
+        """Return up to where a follower has our log for certain; -1 unless we lead and it is one."""
+        progress = self._state.peers.get(member)
+        return -1 if progress is None else progress.match_index
+
     # --- what happens to the node ------------------------------------------------------------
 
     def tick(self) -> None:

@@ -2,7 +2,7 @@
 
 An entry may go once this member's flushed state covers it. A tail stays beyond that, bounded in
 entries and bytes, so that a follower which was away for a moment is sent entries; one that lacks
-more is sent a snapshot, and the log behind that snapshot is held until the follower has it.
+more is sent a snapshot, and the log behind that snapshot is held until the follower is level.
 """
 
 from collections import deque
@@ -48,6 +48,14 @@ class LogTrimmer:
     def hold(self, member_id: int, index: int) -> None:
         """Keep what follows `index` for a member that is being sent a snapshot at `index`."""
         self._held[member_id] = index
+
+    def advance(self, member_id: int, index: int) -> None:
+        """Note that a member for which the log is kept has it up to `index`."""
+        self._held[member_id] = max(index, self._held.get(member_id, index))
+
+    def tail_covers(self, index: int) -> bool:
+        """Say whether one who has the log up to `index` can go on with what is kept in any case."""
+        return index >= self._applied - self._tail // 2
 
     def release(self, member_id: int) -> None:
         """Note that the member's snapshot is done with. Idempotent."""

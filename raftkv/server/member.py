@@ -87,6 +87,7 @@ class Member:
             parts.trimmer,
             loop,
             bytes_per_s=config.snapshot_bytes_per_s,
+            match_index=parts.node.match_index,
             on_end=self._snapshot_sent,
         )
         self._received = SnapshotReceiver(self._open_snapshot, loop)

@@ -33,6 +33,9 @@ RETRY_S = 0.5
 RETRIES_MAX = 20
 """Attempts in a row without a chunk of progress before the transfer is given up."""
 FLUSH_POLL_S = 0.01
+LEVEL_POLL_S = 0.1
+LEVEL_IDLE_S = 30.0
+"""How long a follower may stand still behind its snapshot before the log is no longer kept."""
 TRANSFERS_MAX = 8
 """Followers that are sent a snapshot at once; the store allows 16 readers."""
 
@@ -48,9 +51,13 @@ class SnapshotSender:
         loop: asyncio.AbstractEventLoop,
         *,
         bytes_per_s: int,
+        match_index: Callable[[int], int],
         on_end: Callable[[int, bool], None],
     ) -> None:
-        """`on_end(follower, ok)` is called once for each `begin` that was not cancelled."""
+        """`on_end(follower, ok)` is called once for each `begin` that was not cancelled.
+
+        `match_index` says up to where a follower has the log, as far as is known; -1: no follower.
+        """
         self.sent_count = self.failed_count = 0
         self.chunk_bytes = CHUNK_BYTES
         self._store = store
@@ -58,22 +65,29 @@ class SnapshotSender:
         self._trimmer = trimmer
         self._loop = loop
         self._bytes_per_s = bytes_per_s
+        self._match_index = match_index
         self._on_end = on_end
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._catching_up: dict[int, asyncio.Task[None]] = {}
+        """Followers that have their snapshot, and are still sent what came after it."""
 
     def begin(self, message: Message) -> None:
         """Do what a SNAPSHOT message of the node asks for."""
         if len(self._tasks) >= TRANSFERS_MAX or message.to in self._tasks:
             self._loop.call_soon(self._on_end, message.to, False)
             return
+        if message.to in self._catching_up:
+            self._catching_up.pop(message.to).cancel()
+            self._trimmer.release(message.to)
         self._tasks[message.to] = self._loop.create_task(self._transfer(message))
 
     def cancel(self) -> None:
         """End all transfers: this member leads no more, or stops."""
-        for follower, task in self._tasks.items():
-            task.cancel()
-            self._trimmer.release(follower)
-        self._tasks.clear()
+        for tasks in (self._tasks, self._catching_up):
+            for follower, task in tasks.items():
+                task.cancel()
+                self._trimmer.release(follower)
+            tasks.clear()
 
     async def _transfer(self, message: Message) -> None:
         follower = message.to
@@ -86,13 +100,35 @@ class SnapshotSender:
             log.warning(
                 "snapshot was not sent", extra={"peer": f"{follower:x}", "reason": str(error)}
             )
-        finally:
-            self._trimmer.release(follower)
-            if self._tasks.get(follower) is asyncio.current_task():
-                del self._tasks[follower]
+        if self._tasks.pop(follower, None) is None:
+            return  # cancelled
         self.sent_count += ok
         self.failed_count += not ok
+        if ok:
+            self._catching_up[follower] = self._loop.create_task(self._keep_log(follower))
+        else:
+            self._trimmer.release(follower)
         self._on_end(follower, ok)
+
+    async def _keep_log(self, follower: int) -> None:
+        """Keep the log that a follower reads on in, until what is kept in any case is enough.
+
+        Without that, a leader that wrote more during the transfer than it keeps would have to send
+        the next snapshot at once, and so on for ever.
+        """
+        furthest, moved_at = -1, self._loop.time()
+        while True:
+            await asyncio.sleep(LEVEL_POLL_S)
+            index, now = self._match_index(follower), self._loop.time()
+            if index < 0 or self._trimmer.tail_covers(index):
+                break
+            if index > furthest:
+                furthest, moved_at = index, now
+                self._trimmer.advance(follower, index)
+            elif now - moved_at > LEVEL_IDLE_S:
+                break
+        del self._catching_up[follower]
+        self._trimmer.release(follower)
 
     async def _send(self, message: Message) -> None:
         assert message.snapshot is not None

@@ -97,7 +97,7 @@ at once, through a joint configuration."""
 CHANGES_MAX = 6
 """Changes of membership that one run asks for."""
 
-SNAPSHOT_CHUNK_BYTES = (128, 1024, 1 << 20)
+SNAPSHOT_CHUNK_BYTES = (256, 1024, 1 << 20)
 """How large the chunks of a snapshot may be: states are small, transfers shall not be."""
 
 
