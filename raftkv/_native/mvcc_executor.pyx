@@ -190,6 +190,7 @@ cdef class MvccExecutor:
         if error:
             return error
         parse_range(body, &request)
+        request.uncounted = self.uncounted
         error = self.check_revision(request.revision)
         if error:
             return error

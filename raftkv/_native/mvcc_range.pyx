@@ -141,6 +141,8 @@ cdef int write_in_key_order(
             continue
         if request.limit > 0 and written == request.limit:
             more = True
+            if request.uncounted:
+                break
             continue
         if not request.keys_only:
             view.load_value(&version)

@@ -83,6 +83,8 @@ class MvccStore:
     def member_records(self) -> dict[bytes, bytes]: ...
     def range(self, request: bytes, raft_term: int) -> bytes | int:
         """Answer a RangeRequest. Cost: O(keys in the range), as the count ignores the limit."""
+    def range_page(self, request: bytes, raft_term: int) -> bytes | int:
+        """Like `range`, but stop at the limit: `more` is right, `count` is not. Cost: O(limit)."""
     def txn_read(self, request: bytes, raft_term: int) -> bytes | int:
         """Answer a read-only transaction; INVALID_REQUEST when it would write."""
     def events(

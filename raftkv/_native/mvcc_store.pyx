@@ -371,6 +371,13 @@ cdef class MvccStore:
         cdef int error = self.executor.range(span_of(request), &self.out)
         return error if error else taken(&self.out)
 
+    def range_page(self, bytes request not None, uint64_t raft_term):
+        self.executor.uncounted = True
+        try:
+            return self.range(request, raft_term)
+        finally:
+            self.executor.uncounted = False
+
     def txn_read(self, bytes request not None, uint64_t raft_term):
         self.check_open()
         if not txn_only_reads(span_of(request)):

@@ -6,7 +6,6 @@ from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.rpc.registry import unimplemented
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -16,7 +15,7 @@ SERIALIZABLE_SET = b"\x38\x01"
 """RangeRequest.serializable = true on the wire; in any other place only by chance."""
 
 GROWING = frozenset({CommandKind.PUT, CommandKind.TXN})
-"""What is refused at the quota; deletion and compaction, which make room, are not."""
+"""What may be refused at the quota; deletion and compaction, which make room, are not."""
 
 
 class KvService:
@@ -36,9 +35,6 @@ class KvService:
         methods.unary(service + b"DeleteRange", self.delete_range)
         methods.unary(service + b"Txn", self.txn)
         methods.unary(service + b"Compact", self.compact)
-        unimplemented(
-            methods, "/etcdserverpb.KV/RangeStream", "etcdserver: RangeStream is not supported yet"
-        )
 
     def put(self, stream: Stream, message: bytes) -> None:
         """Propose a put."""
@@ -104,9 +100,9 @@ class KvService:
     def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
         if len(message) > self._bytes_max:
             code = ErrorCode.REQUEST_TOO_LARGE
-        elif not code and kind in GROWING and self._member.is_out_of_space:
-            code = ErrorCode.NO_SPACE
         code = self._refusal() or code
+        if not code and kind in GROWING and self._member.quota.refuses(kind, message):
+            code = ErrorCode.NO_SPACE
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
         else:

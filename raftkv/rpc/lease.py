@@ -34,7 +34,7 @@ class LeaseService:
             raise StoreError(ErrorCode.LEASE_TTL_TOO_LARGE)
         if self._member.cluster.alarms.is_corrupt:
             raise StoreError(ErrorCode.CORRUPT)
-        if self._member.is_out_of_space:
+        if self._member.quota.refuses(CommandKind.LEASE_GRANT, b""):
             raise StoreError(ErrorCode.NO_SPACE)
         command = pb.LeaseGrantRequest(
             ID=request.ID or secrets.randbelow((1 << 63) - 1) + 1,

@@ -1,10 +1,10 @@
 """etcdserverpb.Maintenance: the state of this member, for people and for clients that check it."""
 
-from raftkv._native.http2 import MethodTable, Stream
+from raftkv._native.http2 import Stream
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.raft.errors import RaftError
-from raftkv.rpc.registry import ServiceRegistry, unimplemented
+from raftkv.rpc.registry import ServiceRegistry
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 from raftkv.storage.state_hash import hash_state
@@ -14,21 +14,20 @@ __all__ = ["MaintenanceService"]
 
 
 class MaintenanceService:
-    """Status, hashes, leadership; what is not built yet is refused by name."""
+    """Status, alarms, hashes, leadership."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
 
-    def register(self, methods: MethodTable, registry: ServiceRegistry) -> None:
+    def register(self, registry: ServiceRegistry) -> None:
         """Add the methods of the service."""
         service = "/etcdserverpb.Maintenance/"
         registry.unary(service + "Status", pb.StatusRequest, self.status)
         registry.unary(service + "Alarm", pb.AlarmRequest, self.alarm)
         registry.unary(service + "Defragment", pb.DefragmentRequest, self.defragment)
+        registry.unary(service + "Hash", pb.HashRequest, self.hash)
         registry.unary(service + "HashKV", pb.HashKVRequest, self.hash_kv)
         registry.unary(service + "MoveLeader", pb.MoveLeaderRequest, self.move_leader)
-        for name in ("Hash", "Downgrade"):
-            unimplemented(methods, service + name, f"etcdserver: {name} is not supported yet")
 
     async def status(self, _request: pb.StatusRequest, _stream: Stream) -> pb.StatusResponse:
         """Describe this member; answered without a leader too."""
@@ -50,7 +49,8 @@ class MaintenanceService:
                 *member.cluster.alarms.texts(),
             ],
             isLearner=member.is_learner,
-            storageVersion=ETCD_VERSION,
+            storageVersion=member.cluster.downgrade.cluster_version,
+            downgradeInfo=member.cluster.downgrade.info(),
         )
 
     async def alarm(self, request: pb.AlarmRequest, _stream: Stream) -> pb.AlarmResponse:
@@ -77,6 +77,11 @@ class MaintenanceService:
     ) -> pb.DefragmentResponse:
         """Do nothing: pages that compaction freed are reused without stopping anybody."""
         return pb.DefragmentResponse()
+
+    async def hash(self, _request: pb.HashRequest, _stream: Stream) -> pb.HashResponse:
+        """Hash all history that there is, as it is now."""
+        value, _, _ = await hash_state(self._member.store, 0)
+        return pb.HashResponse(header=self._member.header(), hash=value)
 
     async def hash_kv(self, request: pb.HashKVRequest, _stream: Stream) -> pb.HashKVResponse:
         """Hash the history up to a revision, for comparison between members."""

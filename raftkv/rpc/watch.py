@@ -27,9 +27,10 @@ class WatchService:
 
     def register(self, methods: MethodTable) -> None:
         """Add the method of the service."""
-        methods.streaming(b"/etcdserverpb.Watch/Watch", self._open)
+        methods.streaming(b"/etcdserverpb.Watch/Watch", self.open)
 
-    def _open(self, stream: Stream) -> "WatchCall":
+    def open(self, stream: Stream) -> "WatchCall":
+        """Begin a stream; what it has to say goes to the call that is returned."""
         if self._member.is_learner:
             stream.finish(*ERRORS[ErrorCode.NOT_SUPPORTED_FOR_LEARNER])
         call = WatchCall(stream, self._member.hub.open(stream), self._require_leader)

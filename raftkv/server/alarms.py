@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from raftkv.pb.etcd import rpc_pb2 as pb
 
-__all__ = ["Alarms"]
+__all__ = ["Alarms", "no_space_alarm"]
 
 ALARM_KEY = b"alarm/"
 
@@ -64,3 +64,10 @@ class Alarms:
         kinds = {kind for kind, _ in self._armed}
         self.is_corrupt = pb.CORRUPT in kinds
         self.is_out_of_space = pb.NOSPACE in kinds
+
+
+def no_space_alarm(member_id: int) -> bytes:
+    """Encode the command by which a member says that it is at its quota."""
+    return pb.AlarmRequest(
+        action=pb.AlarmRequest.ACTIVATE, memberID=member_id, alarm=pb.NOSPACE
+    ).SerializeToString()

@@ -1,11 +1,11 @@
-"""What a member knows of its cluster: members, alarms; kept in the store's small records.
+"""What a member knows of its cluster: members, alarms, users; kept in the store's small records.
 
 Records change only as entries are applied, in the same transaction as the applied index, so that
 restarts and snapshots have them as of exactly that entry.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from raftkv._native.command_batch import read_commands
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -13,6 +13,9 @@ from raftkv.raft.configuration import Configuration
 from raftkv.raft.configuration_change import ConfigurationChange
 from raftkv.raft.messages import Entry
 from raftkv.server.alarms import Alarms
+from raftkv.server.auth_state import AuthState
+from raftkv.server.command import CommandKind
+from raftkv.server.downgrade import Downgrade
 from raftkv.server.membership import CONFIGURATION_KEY, MemberRecord, Membership
 from raftkv.server.peer_links import PeerLinks
 from raftkv.server.store import Store
@@ -26,12 +29,21 @@ class ClusterState:
     """Members and alarms of one member's cluster. Used from the loop only."""
 
     def __init__(
-        self, member_id: int, membership: Membership, store: Store, links: PeerLinks
+        self,
+        member_id: int,
+        membership: Membership,
+        store: Store,
+        links: PeerLinks,
+        auth: AuthState,
     ) -> None:
         self.membership = membership
         self.alarms = Alarms()
+        self.auth = auth
+        self.downgrade = Downgrade()
         self.is_published = False
         """Whether the cluster knows this member's name and client URLs, as of this life."""
+        self.on_published: Callable[[], object] = lambda: None
+        """Called once, when `is_published` becomes true."""
         self._member_id = member_id
         self._store = store
         self._links = links
@@ -43,25 +55,57 @@ class ClusterState:
         if CONFIGURATION_KEY not in rows and configuration.voters:
             self._put(dict(self.membership.rows(configuration)))
         self.alarms.load(rows)
+        self.auth.load(rows)
+        self.downgrade.load(rows)
         self._links.follow(self.membership.list())
 
-    def apply_records(self, data: bytes) -> None:
+    def apply_command(self, kind: int, data: bytes) -> bytes | int | None:
+        """Apply a batch that holds a command opaque to the store, of this kind.
+
+        Returns its answer, or the ErrorCode of its refusal; None where there is nothing to say.
+        """
+        if kind == CommandKind.MEMBER_RECORD:
+            self._apply_records(data)
+        elif kind == CommandKind.ALARM:
+            self._apply_alarms(data)
+        elif kind == CommandKind.DOWNGRADE:
+            self.apply_downgrade(data)
+        elif kind == CommandKind.AUTH:
+            return self.auth.apply(data)
+        return None
+
+    def _apply_records(self, data: bytes) -> None:
         """Apply a batch of members' own records."""
-        for _, payload in read_commands(data):
+        published = self.is_published
+        for kind, payload in read_commands(data):
+            if kind != CommandKind.MEMBER_RECORD:
+                continue
             record = MemberRecord.decode(payload)
             if self.membership.publish(record):
                 known = self.membership[record.id]
                 self._put({known.key: known.encode()})
                 self.is_published |= record.id == self._member_id
+        if self.is_published and not published:
+            log.info("published member", extra={"member": f"{self._member_id:x}"})
+            self.on_published()
 
-    def apply_alarms(self, data: bytes) -> None:
+    def _apply_alarms(self, data: bytes) -> None:
         """Apply a batch of requests to arm or disarm."""
-        for _, payload in read_commands(data):
+        for kind, payload in read_commands(data):
+            if kind != CommandKind.ALARM:
+                continue
             request = pb.AlarmRequest.FromString(payload)
             rows = self.alarms.apply(request)
             if rows:
                 log.warning("alarm", extra={"request": str(request).replace("\n", " ")})
                 self._put(rows)
+
+    def apply_downgrade(self, data: bytes) -> None:
+        """Apply requests to begin or end a downgrade."""
+        for kind, payload in read_commands(data):
+            if kind != CommandKind.DOWNGRADE:
+                continue
+            self._put(self.downgrade.apply(pb.DowngradeRequest.FromString(payload)))
 
     def apply_change(self, entry: Entry, configuration: Configuration) -> None:
         """Follow a change of membership that took effect with this entry."""

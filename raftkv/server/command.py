@@ -23,6 +23,14 @@ class CommandKind(IntEnum):
     """Published name and client URLs of a member; opaque to the store."""
     ALARM = 65
     """An AlarmRequest; opaque to the store."""
+    AUTH = 66
+    """A change of users, roles or permissions (`raftkv.auth.command`)."""
+    AUTH_STAMP = 67
+    """First in a batch: the revision of users and roles that it was allowed under."""
+    DOWNGRADE = 72
+    """A DowngradeRequest; opaque to the store."""
+    LEASE_TERMS = 73
+    """How long leases have left to live, see `lease_terms`; opaque to the store."""
 
 
 _CODE_OF_TEXT = {text: code for code, (_, text) in ERRORS.items()}

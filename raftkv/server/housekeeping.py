@@ -1,4 +1,4 @@
-"""Keep log, state and history of one member bounded: trim, flush, compact, watch the quota."""
+"""Keep log, state and history of one member bounded: trim, flush, compact."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,9 +11,6 @@ from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.store import Store
 
 __all__ = ["Housekeeping", "TrimmableLog"]
-
-MEASURE_INTERVAL_S = 1.0
-"""How often the state's size is compared with the quota."""
 
 
 class TrimmableLog(Protocol):
@@ -31,16 +28,12 @@ class Housekeeping:
     def __init__(
         self, config: Config, store: Store, log: TrimmableLog, trimmer: LogTrimmer, now: float
     ) -> None:
-        self.is_out_of_space = False
-        """Whether the state has reached its quota, as of the last second."""
         self._store = store
         self._log = log
         self._trimmer = trimmer
-        self._quota_bytes = config.quota_bytes
         self._behind_max = max(1, config.snapshot_count // 2)
         """Applied entries that may wait for a flush: a restart applies them again."""
         self._compaction = AutoCompaction(config.compaction, now)
-        self._next_measure = now
         self._physical: list[tuple[int, Waiter, bytes]] = []
         """Compactions that are applied and wait for the disk: revision, waiter, answer."""
 
@@ -63,9 +56,6 @@ class Housekeeping:
         if drop:
             self._log.truncate_prefix(drop)
         store.maybe_flush(store.applied_index - store.flushed_index >= self._behind_max)
-        if self._quota_bytes and now >= self._next_measure:
-            self._next_measure = now + MEASURE_INTERVAL_S
-            self.is_out_of_space = store.db_size()[1] >= self._quota_bytes
         self._answer_compactions()
         return self._compaction.due(now, store.revision)
 

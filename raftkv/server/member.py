@@ -28,6 +28,9 @@ from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, Snapsho
 from raftkv.raft.ready import PersistWork, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
+from raftkv.server.alarms import no_space_alarm
+from raftkv.server.auth_stamp import BY_MEMBER_STAMP
+from raftkv.server.auth_state import AuthState
 from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.early_election import EarlyElection
@@ -39,6 +42,7 @@ from raftkv.server.membership import MemberRecord, Membership
 from raftkv.server.peer_links import REMOVAL_GRACE_S, PeerLinks
 from raftkv.server.peer_requests import PeerRequests
 from raftkv.server.proposals import Batch, Fate, Proposals
+from raftkv.server.quota import Quota
 from raftkv.server.reads import ReadRounds, Serve
 from raftkv.server.reconfiguration import Reconfiguration
 from raftkv.server.snapshot_receiver import SnapshotReceiver
@@ -79,7 +83,12 @@ class Member:
             config, parts.store, parts.writer, parts.trimmer, loop.time()
         )
         links = PeerLinks(self.id, parts.transport, membership.list(), loop)
-        self.cluster = ClusterState(self.id, membership, parts.store, links)
+        timeout_s = config.request_timeout_s
+        self.proposals = Proposals(self.id, parts.life, timeout_s)
+        self.auth = AuthState(parts.store, self.proposals.set_stamp)
+        self.cluster = ClusterState(self.id, membership, parts.store, links, self.auth)
+        self.cluster.on_published = lambda: self.on_ready()
+        self.quota = Quota(config.quota_bytes, parts.store, self.cluster.alarms, self._arm_no_space)
         self._links = links
         self._snapshots = SnapshotSender(
             parts.store,
@@ -91,8 +100,6 @@ class Member:
             on_end=self._snapshot_sent,
         )
         self._received = SnapshotReceiver(self._open_snapshot, loop)
-        timeout_s = config.request_timeout_s
-        self.proposals = Proposals(self.id, parts.life, timeout_s)
         self.reads = ReadRounds(parts.read_seed, timeout_s)
         self.leases = LeaseTimer(
             parts.node,
@@ -225,10 +232,9 @@ class Member:
         """Whether this member only listens; before it knows its cluster, it does too."""
         return self.id not in self.node.configuration.all_voters
 
-    @property
-    def is_out_of_space(self) -> bool:
-        """Whether nothing may be added: the quota is reached here, or an alarm says so."""
-        return self.housekeeping.is_out_of_space or self.cluster.alarms.is_out_of_space
+    def _arm_no_space(self) -> None:
+        """Have everybody refuse to grow: this member's state is at its quota."""
+        self.propose(CommandKind.ALARM, no_space_alarm(self.id), NobodyWaits())
 
     # --- what other members and the disk say ---------------------------------------------------
 
@@ -443,23 +449,24 @@ class Member:
 
     def _apply_batch(self, entry: Entry) -> None:
         origin, batch_id, _, kind = read_header(entry.data)
+        if self.auth.stamp is not None or kind == CommandKind.AUTH_STAMP:
+            kind = self.auth.admit(entry.data)
+            if not kind:
+                if origin == self.id:
+                    self.proposals.refuse(batch_id, ErrorCode.AUTH_OLD_REVISION)
+                return self.store.apply_empty(entry.index, entry.term)
         batch = self.proposals.take(batch_id) if origin == self.id else None
+        outcome: bytes | int | None = None
         if kind == CommandKind.COMPACTION:
             self.hub.publish()  # synced watchers must see what is compacted now
-        elif kind == CommandKind.MEMBER_RECORD:
-            self._apply_records(entry.data)
-        elif kind == CommandKind.ALARM:
-            self.cluster.apply_alarms(entry.data)
+        elif kind >= CommandKind.MEMBER_RECORD:
+            outcome = self.cluster.apply_command(kind, entry.data)
         results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
         if batch is not None and results is not None:
+            if outcome is not None:
+                results[-1] = outcome
             answer(batch.waiters, results, ERRORS)
-
-    def _apply_records(self, data: bytes) -> None:
-        published = self.cluster.is_published
-        self.cluster.apply_records(data)
-        if self.cluster.is_published and not published:
-            log.info("published member", extra={"member": f"{self.id:x}"})
-            self.on_ready()
+        return None
 
     def _apply_change(self, entry: Entry) -> None:
         """Let a change of membership take effect; a member that it removes stops soon after."""
@@ -522,6 +529,7 @@ class Member:
         self.proposals.expire(now, self._timeout_code())
         self.reads.tick(now, self._ask_read_index)
         self.leases.tick(now)
+        self.quota.tick(now)
         self.hash_check.tick(now)
         if not self.cluster.is_published and now >= self._next_publication:
             self._publish_self()
@@ -567,6 +575,8 @@ class Member:
         heard of its successor would have leases revoked that live by the successor's clock.
         """
         batch = CommandBatch()
+        if self.auth.stamp is not None:
+            batch.add(CommandKind.AUTH_STAMP, BY_MEMBER_STAMP, NobodyWaits())
         for lease_id in lease_ids:
             batch.add(CommandKind.LEASE_REVOKE, revoke_request(lease_id), NobodyWaits())
         with suppress(NotLeader, ProposalDropped):

@@ -18,11 +18,21 @@ from enum import Enum
 from raftkv._native.command_batch import CommandBatch
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
-from raftkv.server.command import CommandKind, fail_with
+from raftkv.server.auth_stamp import CHECKED
+from raftkv.server.command import CommandKind, NobodyWaits, fail_with
 
 __all__ = ["Batch", "Fate", "ProposalLimits", "Proposals"]
 
-ALONE = frozenset({CommandKind.COMPACTION, CommandKind.MEMBER_RECORD, CommandKind.ALARM})
+ALONE = frozenset(
+    {
+        CommandKind.COMPACTION,
+        CommandKind.MEMBER_RECORD,
+        CommandKind.ALARM,
+        CommandKind.AUTH,
+        CommandKind.DOWNGRADE,
+        CommandKind.LEASE_TERMS,
+    }
+)
 """Kinds that get an entry of their own, so that apply can act before or after exactly them."""
 
 
@@ -75,6 +85,7 @@ class Proposals:
         self.limits = limits or ProposalLimits()
         self.failed_count = 0
         self._next_id = first_batch_id
+        self._stamp: bytes | None = None
         self._gathering = CommandBatch()
         self._sealed: deque[Batch] = deque()
         self._in_flight: dict[int, Batch] = {}
@@ -88,6 +99,12 @@ class Proposals:
         """Commands without an answer."""
         return self._pending_commands + len(self._gathering)
 
+    def set_stamp(self, stamp: bytes | None) -> None:
+        """Begin every later batch with this stamp (None: with none); see `auth_stamp`."""
+        self._seal(self._gathering)
+        self._gathering = CommandBatch()
+        self._stamp = stamp
+
     def take_id(self) -> int:
         """Return an id for a batch that nobody waits for, unlike those of all other batches."""
         self._next_id += 1
@@ -99,6 +116,9 @@ class Proposals:
         The caller sees to it that `flush` runs at the end of the turn.
         """
         gathering = self._gathering
+        if self._stamp is not None and not self._is_allowed(waiter):
+            fail_with(waiter, ErrorCode.AUTH_OLD_REVISION)
+            return False
         if (
             self.pending_count >= self.limits.commands_max
             or self._pending_bytes + gathering.size_bytes >= self.limits.bytes_max
@@ -108,15 +128,25 @@ class Proposals:
         if kind in ALONE:
             self._seal(self._gathering)
             alone = CommandBatch()
+            self._put_stamp(alone)
             alone.add(kind, payload, waiter)
             self._gathering = CommandBatch()
             self._seal(alone)
             return True
+        self._put_stamp(gathering)
         gathering.add(kind, payload, waiter)
         if gathering.size_bytes >= self.limits.batch_bytes_max:
             self._seal(gathering)
             self._gathering = CommandBatch()
         return True
+
+    def _is_allowed(self, waiter: Waiter) -> bool:
+        """Tell whether a command was checked under the present stamp, or is the member's own."""
+        return CHECKED.get() == self._stamp or isinstance(waiter, NobodyWaits)
+
+    def _put_stamp(self, batch: CommandBatch) -> None:
+        if self._stamp is not None and not len(batch):
+            batch.add(CommandKind.AUTH_STAMP, self._stamp, NobodyWaits())
 
     def _seal(self, gathered: CommandBatch) -> None:
         if not len(gathered):

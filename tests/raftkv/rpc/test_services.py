@@ -104,12 +104,6 @@ def put_op(key: bytes) -> pb.RequestOp:
             "etcdserver: requested lease not found",
         ),
         (
-            "KV/RangeStream",
-            pb.RangeRequest(key=b"k"),
-            Code.UNIMPLEMENTED,
-            "etcdserver: RangeStream is not supported yet",
-        ),
-        (
             "Cluster/MemberRemove",
             pb.MemberRemoveRequest(ID=1),
             Code.NOT_FOUND,
