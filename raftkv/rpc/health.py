@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from raftkv._native.http2 import MethodTable, Stream
 from raftkv.errors import ERRORS, ErrorCode, GrpcStatus, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.rpc.http1 import Answer, Headers, HttpRoutes, Query
+from raftkv.rpc.http_exchange import Answer, Headers, Query
+from raftkv.rpc.http_routes import HttpRoutes
 from raftkv.server.member import Member
 from raftkv.version import ETCD_VERSION
 

@@ -1,29 +1,24 @@
-"""HTTP/1.1 on the client port: `/health`, `/metrics`, `/version` and what joins them.
+"""HTTP/1.1 on the client port: `/health`, `/metrics`, `/version`, the JSON gateway.
 
-Small on purpose: a table of routes, requests with a Content-Length, keep-alive, one request at a
-time per connection. gRPC never comes here; neither does a proxy's traffic. RFC 9112.
+Small on purpose: one request at a time per connection, keep-alive, chunks both ways. gRPC never
+comes here; neither does a proxy's traffic. RFC 9112.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from raftkv._native.http2 import Stream
+from raftkv.rpc.http_body import BodyDecoder
+from raftkv.rpc.http_exchange import BadRequest, Exchange, Fields
+from raftkv.rpc.http_routes import HttpRoutes, start
 
-log = logging.getLogger(__name__)
+__all__ = ["Http1Protocol", "HttpLimits", "HttpRoutes", "parse_head"]
 
-Query = Mapping[str, list[str]]
-Headers = Mapping[str, str]
-Answer = tuple[int, str, bytes]
-"""Status, content type, body."""
-Handler = Callable[[str, str, Query, Headers, bytes], Awaitable[Answer]]
-"""`(method, path, query, headers, body)`; header names are lower-case."""
+PHRASES = {499: "Client Closed Request"}
+"""Of statuses that the standard library does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +27,16 @@ class HttpLimits:
 
     header_bytes_max: int = 16 << 10
     """Request line and headers; more is 431."""
-    body_bytes_max: int = 2 << 20
-    """Body; more is 413."""
     idle_timeout_s: float = 60.0
-    """A connection without a complete request for this long is closed."""
-
-
-class BadRequest(Exception):
-    """The bytes are no request that we take. `status` says why."""
-
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-        self.text = text
+    """A connection without a complete request for this long is closed; one that is answered at
+    length is not."""
+    body_waiting_bytes: int = 256 << 10
+    """While this much of a body waits to be read, or of the next request to begin, no more is
+    taken from the socket."""
+    write_buffer_bytes: int = 64 << 10
+    """What may wait for the client before whoever writes is told to pause."""
+    linger_s: float = 1.0
+    """A client that is still sending when it is refused has this long to read why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +56,19 @@ class RequestHead:
         return connection != "close"
 
     @property
-    def content_length(self) -> int:
-        if "transfer-encoding" in self.headers:
-            raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, "transfer-encoding is not supported")
-        text = self.headers.get("content-length", "0")
-        if not (text.isascii() and text.isdigit()):
+    def content_length(self) -> int | None:
+        """The body's length, None where it comes in chunks. Raises BadRequest."""
+        encoding = self.headers.get("transfer-encoding")
+        text = self.headers.get("content-length")
+        if encoding is not None:
+            if text is not None:
+                raise BadRequest(HTTPStatus.BAD_REQUEST, "both a length and chunks")
+            if encoding.lower() != "chunked" or self.version == "HTTP/1.0":
+                raise BadRequest(HTTPStatus.NOT_IMPLEMENTED, "unsupported transfer-encoding")
+            return None
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 16):
             raise BadRequest(HTTPStatus.BAD_REQUEST, "malformed content-length")
-        return int(text)
+        return int(text or 0)
 
 
 def parse_head(block: bytes) -> RequestHead:
@@ -93,183 +91,267 @@ def parse_head(block: bytes) -> RequestHead:
     return RequestHead(parts[0], parts[1], parts[2], headers)
 
 
-class HttpRoutes:
-    """Which handler answers which path; the same table for HTTP/1 and plain HTTP/2 requests."""
+class Http1Exchange(Exchange):
+    """One request of an HTTP/1 connection."""
 
-    def __init__(self) -> None:
-        self._exact: dict[str, tuple[frozenset[str], Handler]] = {}
-        self._prefixes: list[tuple[str, frozenset[str], Handler]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._connections: set[Http1Protocol] = set()
+    def __init__(self, connection: Http1Protocol, head: RequestHead, *, is_secure: bool) -> None:
+        super().__init__(head.method, head.target, head.headers, is_secure=is_secure)
+        self._connection = connection
+        self._head = head
+        self._is_chunked = False
+        self.keeps_connection = head.keep_alive
+        """Whether another request may follow."""
 
-    def add(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
-        """Route `path`, or all paths below it where it ends in a slash. GET implies HEAD."""
-        allowed = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
-        if path.endswith("/"):
-            self._prefixes.append((path, allowed, handler))
+    def begin(
+        self, status: int, content_type: str, fields: Fields = (), length: int | None = None
+    ) -> None:
+        self.began = True
+        if self.ended:
+            return
+        lines = [f"HTTP/1.1 {status} {_phrase(status)}"]
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            if length is not None:
+                lines.append(f"content-length: {length}")
+            elif self._head.version == "HTTP/1.0":
+                self.keeps_connection = False
+            else:
+                self._is_chunked = True
+                lines.append("transfer-encoding: chunked")
+            if not self._connection.body_complete:
+                self.keeps_connection = self.keeps_connection and self.is_long
+            lines.append(f"content-type: {content_type}")
+            lines.append(f"connection: {'keep-alive' if self.keeps_connection else 'close'}")
+        lines.append(f"date: {formatdate(usegmt=True)}")
+        lines += [f"{name}: {value}" for name, value in (*self.answer_fields, *fields)]
+        self._connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+
+    def write(self, piece: bytes) -> None:
+        if self.ended or not piece:
+            return
+        if self._is_chunked:
+            self._connection.send(b"%x\r\n%b\r\n" % (len(piece), piece))
         else:
-            self._exact[path] = (allowed, handler)
+            self._connection.send(piece)
 
-    def opened(self, connection: Http1Protocol) -> None:
-        """Remember a connection, for `close`."""
-        self._connections.add(connection)
+    def end(self) -> None:
+        if self.ended:
+            return
+        if self._is_chunked:
+            self._connection.send(b"0\r\n\r\n")
+        self.ended = True
 
-    def closed(self, connection: Http1Protocol) -> None:
-        self._connections.discard(connection)
+    def abort(self) -> None:
+        self.ended = True
+        self.keeps_connection = False
 
-    def close(self) -> None:
-        """Close every HTTP/1 connection that was opened on this table, what it answers included."""
-        for connection in list(self._connections):
-            connection.close()
+    def body_read(self) -> None:
+        self._connection.body_was_read()
 
-    async def answer(self, method: str, target: str, headers: Headers, body: bytes) -> Answer:
-        """Run the handler of a request; its failure becomes a 500 and a log line."""
-        try:
-            url = urlsplit(target)
-            path = unquote(url.path)
-            query = parse_qs(url.query, keep_blank_values=True)
-        except ValueError:
-            return _text(HTTPStatus.BAD_REQUEST, "malformed target")
-        found = self._exact.get(path)
-        if found is None:
-            found = next(
-                ((m, h) for prefix, m, h in self._prefixes if path.startswith(prefix)), None
-            )
-        if found is None:
-            return _text(HTTPStatus.NOT_FOUND, "404 page not found")
-        allowed, handler = found
-        if method not in allowed:
-            return _text(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed")
-        try:
-            return await handler(method, path, query, headers, body)
-        except Exception:
-            log.exception("http handler failed", extra={"path": path})
-            return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+    @property
+    def pending_bytes(self) -> int:
+        return self._connection.pending_bytes
 
-    def serve_stream(self, stream: Stream, body: bytes) -> None:
-        """Answer a plain HTTP/2 request; give this to `Server` as its `http_handler`."""
-        task = asyncio.get_running_loop().create_task(self._answer_stream(stream, body))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        stream.on_closed = task.cancel
-
-    async def _answer_stream(self, stream: Stream, body: bytes) -> None:
-        headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in stream.metadata}
-        method = stream.http_method.decode("latin-1")
-        target = stream.path.decode("latin-1")
-        status, content_type, answer = await self.answer(method, target, headers, body)
-        stream.reply_http(status, content_type.encode(), b"" if method == "HEAD" else answer)
-
-
-def _text(status: HTTPStatus, text: str) -> Answer:
-    return int(status), "text/plain; charset=utf-8", f"{text}\n".encode()
+    @property
+    def drain_pending(self) -> bool:
+        return self._connection.is_paused
 
 
 class Http1Protocol(asyncio.Protocol):
-    """One HTTP/1.1 connection. While a request is answered, nothing more is read."""
+    """One HTTP/1.1 connection. The next request waits until the present one is answered."""
 
     def __init__(self, routes: HttpRoutes, limits: HttpLimits | None = None) -> None:
         self._routes = routes
         self._limits = limits or HttpLimits()
         self._buffer = bytearray()
-        self._head: RequestHead | None = None
         self._transport: asyncio.Transport | None = None
+        self._is_secure = False
+        self._exchange: Http1Exchange | None = None
+        self._body: BodyDecoder | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._reads = True
+        self._lingers = False
+        self._at_eof = False
+        self.is_paused = False
+        """Whether much of what was written waits for the client."""
+
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._routes.opened(self)
+        self._is_secure = transport.get_extra_info("ssl_object") is not None
+        if not self._routes.opened(self):
+            transport.close()
+            return
+        transport.set_write_buffer_limits(high=self._limits.write_buffer_bytes)
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._routes.closed(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
+        if self._exchange is not None:
+            self._exchange.ended = True
         if self._task is not None:
             self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        if self._exchange is not None and self._exchange.on_drained is not None:
+            self._exchange.on_drained()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._lingers:
+            self._buffer += data
+            self._advance()
+
+    def eof_received(self) -> bool:
+        """A client that only asks and is answered at once may close its side first."""
+        self._at_eof = True
+        if self._exchange is not None and not self._exchange.is_long and self.body_complete:
+            return not self._is_secure
+        return False
+
+    # What an exchange asks of its connection.
 
     def close(self) -> None:
         """Close the connection once what was answered has been written."""
         if self._transport is not None:
             self._transport.close()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def send(self, data: bytes) -> None:
+        """Write to the socket."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait for the client."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def body_complete(self) -> bool:
+        """Whether the present request has arrived whole."""
+        return self._body is None or self._body.is_complete
+
+    def body_was_read(self) -> None:
+        """Take more of the body where it was held back."""
         self._advance()
+
+    # The rest.
 
     def _await_request(self) -> None:
-        assert self._transport is not None
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._limits.idle_timeout_s, self._transport.close)
+        self._timer = asyncio.get_running_loop().call_later(self._limits.idle_timeout_s, self.close)
 
-    def _advance(self) -> None:
-        """Begin to answer once a whole request is there."""
-        if self._transport is None or self._task is not None:
-            return
-        try:
-            complete = self._parse()
-        except BadRequest as error:
-            self._write(_text(error.status, error.text), head=None)
-            self._transport.close()
-            return
-        if complete is None:
-            return
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._transport.pause_reading()
-        self._task = asyncio.get_running_loop().create_task(self._respond(*complete))
+            self._timer = None
 
-    def _parse(self) -> tuple[RequestHead, bytes] | None:
-        if self._head is None:
-            end = self._buffer.find(b"\r\n\r\n")
-            if max(end, 0 if end >= 0 else len(self._buffer)) > self._limits.header_bytes_max:
-                raise BadRequest(
-                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request headers too large"
-                )
-            if end < 0:
-                return None
-            self._head = parse_head(bytes(self._buffer[:end]))
-            del self._buffer[: end + 4]
-            if self._head.content_length > self._limits.body_bytes_max:
-                raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
-            if self._head.headers.get("expect", "").lower() == "100-continue":
-                assert self._transport is not None
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        length = self._head.content_length
-        if len(self._buffer) < length:
-            return None
-        head, body = self._head, bytes(self._buffer[:length])
-        del self._buffer[:length]
-        self._head = None
-        return head, body
+    def _advance(self) -> None:
+        """Begin the next request, or give the present one more of its body."""
+        if self._transport is None or self._lingers:
+            return
+        try:
+            if self._exchange is None:
+                self._begin_request()
+            if self._exchange is not None:
+                self._feed(self._exchange)
+        except BadRequest as error:
+            if self._exchange is not None:
+                self._exchange.push_error(error)
+                return
+            self._refuse(error)
+            return
+        self._hold_back()
 
-    async def _respond(self, head: RequestHead, body: bytes) -> None:
-        answer = await self._routes.answer(head.method, head.target, head.headers, body)
-        self._task = None
+    def _begin_request(self) -> None:
+        end = self._buffer.find(b"\r\n\r\n")
+        if max(end, 0 if end >= 0 else len(self._buffer)) > self._limits.header_bytes_max:
+            raise BadRequest(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "request headers too large"
+            )
+        if end < 0:
+            return
+        head = parse_head(bytes(self._buffer[:end]))
+        del self._buffer[: end + 4]
+        body = BodyDecoder(head.content_length)
+        exchange = Http1Exchange(self, head, is_secure=self._is_secure)
+        self._body, self._exchange = body, exchange
+        if head.headers.get("expect", "").lower() == "100-continue":
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        work = self._routes.begin(exchange)
+        if exchange.is_long:
+            self._stop_timer()
+        self._task = start(exchange, work)
+        self._task.add_done_callback(self._answered)
+        if body.is_complete:
+            self._stop_timer()
+            exchange.push_end()
+
+    def _feed(self, exchange: Http1Exchange) -> None:
+        """Move what belongs to the body from the buffer to the exchange."""
+        waiting = exchange.body_waiting_bytes
+        if self._body is None or self.body_complete or waiting > self._limits.body_waiting_bytes:
+            return
+        exchange.push(self._body.take(self._buffer))
+        if self._body.is_complete:
+            self._stop_timer()
+            exchange.push_end()
+
+    def _hold_back(self) -> None:
+        """Read from the socket only what there is room for."""
         if self._transport is None:
             return
-        self._write(answer, head)
-        if not head.keep_alive:
-            self._transport.close()
-            return
-        self._transport.resume_reading()
-        self._await_request()
-        self._advance()
+        reads = len(self._buffer) <= self._limits.body_waiting_bytes
+        if reads != self._reads and not self._transport.is_closing():
+            self._reads = reads
+            if reads:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
-    def _write(self, answer: Answer, head: RequestHead | None) -> None:
-        status, content_type, body = answer
-        keep = head is not None and head.keep_alive
-        lines = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"content-type: {content_type}\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"date: {formatdate(usegmt=True)}\r\n"
-            f"connection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        """Go on with the next request when the task of the present one has ended."""
+        exchange, self._exchange = self._exchange, None
+        self._task = None
+        if self._transport is None or exchange is None:
+            return
+        if not self.body_complete:
+            self._linger()
+        elif not exchange.keeps_connection or self._at_eof or task.cancelled():
+            self._transport.close()
+        else:
+            self._body = None
+            self._await_request()
+            self._advance()
+
+    def _refuse(self, error: BadRequest) -> None:
+        """Answer what is no request, and close."""
+        body = f"{error.text}\n".encode()
+        self.send(
+            f"HTTP/1.1 {int(error.status)} {_phrase(error.status)}\r\n"
+            "content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+            f"content-length: {len(body)}\r\n\r\n".encode("latin-1")
+            + body
         )
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close soon, dropping what still arrives: at once, the client would not see the answer."""
+        self._lingers = True
+        self._buffer.clear()
+        self._stop_timer()
         assert self._transport is not None
-        self._transport.write(lines.encode("latin-1"))
-        if head is None or head.method != "HEAD":
-            self._transport.write(body)
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(self._limits.linger_s, self.close)
+        self._hold_back()
+
+
+def _phrase(status: int) -> str:
+    return PHRASES.get(status) or HTTPStatus(status).phrase

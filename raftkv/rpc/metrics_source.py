@@ -2,7 +2,8 @@
 
 from raftkv.metrics import Scraper
 from raftkv.rpc.health import HealthService
-from raftkv.rpc.http1 import Answer, Headers, HttpRoutes, Query
+from raftkv.rpc.http_exchange import Answer, Headers, Query
+from raftkv.rpc.http_routes import HttpRoutes
 from raftkv.rpc.kv import KvService
 from raftkv.server.bootstrap import OpenMember
 from raftkv.version import ETCD_VERSION
