@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+from raftkv.auth_config import AuthConfig, auth_from_flags
 from raftkv.feature_gates import parse_feature_gates
 from raftkv.flags import FlagError, Value, parse_duration_s
 from raftkv.log_output import LEVELS, LogConfig, parse_rotation
@@ -137,6 +138,7 @@ class Config:
     client_tls: TlsSettings = field(default_factory=TlsSettings)
     peer_tls: TlsSettings = field(default_factory=TlsSettings)
     keep_alive: KeepAlive = KeepAlive()
+    auth: AuthConfig = AuthConfig()
 
     @property
     def election_timeout_s(self) -> float:
@@ -208,6 +210,7 @@ class _Builder:
             initial_corrupt_check=self.gate("initial-corrupt-check", "InitialCorruptCheck"),
             client_tls=client_tls(self.values, rules, self.problem),
             peer_tls=peer_tls(self.values, rules, self.problem),
+            auth=auth_from_flags(self.values, self.problem),
             keep_alive=KeepAlive(
                 self.seconds("grpc-keepalive-min-time"),
                 self.seconds("grpc-keepalive-interval"),

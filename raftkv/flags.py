@@ -167,6 +167,11 @@ _LOGGING = (
     _used("log-rotation-config-json", "", "maxsize (MB, 100), maxbackups, maxage (days), compress"),
     _used("warning-apply-duration", 0.1, "warn when applying a batch of requests takes longer"),
 )
+_AUTH = (
+    _used("auth-token", "simple", "simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=5m"),
+    _used("auth-token-ttl", 300, "seconds that a simple token lives after its last use"),
+    _used("bcrypt-cost", 10, "passwords are hashed with 2 to this power of rounds"),
+)
 _TLS = (
     _used("cert-file", "", "certificate that clients are shown, PEM; read again when it changes"),
     _used("key-file", "", "its key"),
@@ -257,7 +262,6 @@ _ACCEPTED = (
     ),
     *_accepted("metrics are always the basic ones", metrics=str),
     *_accepted("the gateway is part of the client port", enable_grpc_gateway=bool),
-    *_accepted("there is no authentication", bcrypt_cost=int, auth_token_ttl=int),
     *_accepted("there is no API v2 to phase out", v2_deprecation=str),
     *_accepted(
         "requests are not traced",
@@ -279,7 +283,6 @@ _REFUSED = (
         listen_client_http_urls=str,
         cors=str,
         host_whitelist=str,
-        auth_token=str,
         enable_pprof=bool,
     ),
     *_refused(
@@ -310,11 +313,20 @@ _REFUSED = (
 
 FLAGS: dict[str, Flag] = {
     flag.name: flag
-    for flag in (*_MEMBER, *_CLUSTER, *_LOGGING, *_TLS, *_CONNECTIONS, *_ACCEPTED, *_REFUSED)
+    for flag in (
+        *_MEMBER,
+        *_CLUSTER,
+        *_LOGGING,
+        *_AUTH,
+        *_TLS,
+        *_CONNECTIONS,
+        *_ACCEPTED,
+        *_REFUSED,
+    )
 }
 """Every flag by name. `--experimental-<name>` is another spelling of `--<name>`."""
 
-_HARMLESS = {("auth-token", "simple"), ("proxy", "off")}
+_HARMLESS = {("proxy", "off")}
 """Values of refused flags that ask for nothing but the default."""
 
 

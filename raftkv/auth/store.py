@@ -27,7 +27,8 @@ from raftkv.auth import command
 from raftkv.auth.command import Change
 from raftkv.auth.key_ranges import KeyRanges, interval
 from raftkv.errors import ErrorCode, StoreError
-from raftkv.pb.etcd import auth_pb2, rpc_pb2 as pb
+from raftkv.pb.etcd import auth_pb2
+from raftkv.pb.etcd import rpc_pb2 as pb
 
 __all__ = ["FIRST_REVISION", "PREFIX", "ROOT", "AuthStore", "Rows"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from raftkv.errors import StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.peer.errors import PeerError
+from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.command import CommandKind
 from raftkv.storage.state_hash import hash_state
 
@@ -103,6 +104,7 @@ class HashCheck:
         request = pb.AlarmRequest(
             action=pb.AlarmRequest.ACTIVATE, memberID=peer_id, alarm=pb.CORRUPT
         )
+        CHECKED.set(self._member.auth.stamp)  # no user asks for this, but the member itself
         await self._member.propose_and_wait(CommandKind.ALARM, request.SerializeToString())
 
 

@@ -88,7 +88,8 @@ class Node:
 def test_expiry_is_for_this_leader_only(leads: bool) -> None:
     """What a leader finds expired goes into its own log, or nowhere: never to its successor."""
     node, proposals = Node(leads), Proposals(1, 100, 5.0)
-    member = SimpleNamespace(id=1, node=node, proposals=proposals, wake=lambda: None)
+    auth = SimpleNamespace(stamp=None)
+    member = SimpleNamespace(id=1, node=node, proposals=proposals, auth=auth, wake=lambda: None)
     Member._revoke_expired(cast(Member, member), [LEASE, 8])
     assert [read_header(data) for data in node.proposed] == (
         [(1, 100, 2, CommandKind.LEASE_REVOKE)] if leads else []
