@@ -10,6 +10,7 @@ from setuptools import Extension, setup
 EXTENSIONS = {
     "bbolt_emitter": ["lmdb"],
     "bbolt_pages": [],
+    "crc32c": [],
     "http2": ["nghttp2"],
     "http2_methods": [],
     "http2_stream": ["nghttp2"],
@@ -25,6 +26,7 @@ EXTENSIONS = {
     "mvcc_view": [],
     "snapshot_reader": ["lmdb"],
     "snapshot_writer": ["lmdb"],
+    "state_builder": ["lmdb"],
     "state_flusher": [],
     "state_tree": ["lmdb"],
     "state_writer": ["lmdb"],

@@ -1,0 +1,1 @@
+"""Reading bbolt files: etcd's database, its snapshots and ours. Nothing in a file is believed."""
