@@ -254,15 +254,26 @@ def _check_u64(number: object) -> int:
     return number
 
 
-def encode_hello(cluster_id: int, sender: int, receiver: int) -> bytes:
-    """Make the first frame of a connection: who speaks to whom, in which cluster."""
-    fields = {
+def encode_hello(cluster_id: int, sender: int, receiver: int, url: str = "") -> bytes:
+    """Make the first frame of a connection: who speaks to whom, in which cluster.
+
+    `url`: where the sender is reached, for a receiver that does not know it yet.
+    """
+    fields: dict[str, int | str] = {
         "version": PROTOCOL_VERSION,
         "cluster_id": cluster_id,
         "from": sender,
         "to": receiver,
     }
+    if url:
+        fields["url"] = url
     return encode_frame(FrameType.HELLO, msgpack.packb(fields))
+
+
+def url_of_hello(body: bytes) -> str:
+    """Return where the sender of a HELLO, decoded before, is reached; empty if it does not say."""
+    url = msgpack.unpackb(body).get("url", "")
+    return url if isinstance(url, str) else ""
 
 
 def decode_hello(body: bytes) -> tuple[int, int, int, int]:

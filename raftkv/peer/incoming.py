@@ -15,6 +15,7 @@ from raftkv.peer.frame import (
     encode_answer,
     encode_frame,
     encode_hello,
+    url_of_hello,
 )
 from raftkv.raft.messages import Message
 from raftkv.tls.source_address import SourceRefused, check_source, system_resolver
@@ -36,7 +37,7 @@ class IncomingConnections:
         cluster_id: int,
         member_id: int,
         *,
-        is_peer: Callable[[int], bool],
+        admit: Callable[[int, str], bool],
         was_removed: Callable[[int], bool],
         describe: Callable[[], bytes],
         on_messages: Callable[[list[Message]], None],
@@ -49,7 +50,7 @@ class IncomingConnections:
         self._check_source = check_source
         self._cluster_id = cluster_id
         self._member_id = member_id
-        self._is_peer = is_peer
+        self._admit = admit
         self._was_removed = was_removed
         self._describe = describe
         self._on_messages = on_messages
@@ -159,7 +160,7 @@ class IncomingConnections:
                 connection.write(encode_frame(FrameType.REMOVED))
                 connection.close()
                 return
-            if not self._is_peer(sender):
+            if not self._admit(sender, url_of_hello(body)):
                 raise HandshakeError(f"member {sender:x} is not of this cluster")
         except HandshakeError as error:
             connection.write(encode_frame(FrameType.REFUSED, str(error).encode()))

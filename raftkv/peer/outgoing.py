@@ -50,6 +50,7 @@ class OutgoingConnection:
         client_ssl: ssl.SSLContext | None,
         on_lost: Callable[[int], None],
         on_removed: Callable[[], None],
+        own_url: Callable[[], str],
     ) -> None:
         self._cluster_id = cluster_id
         self._member_id = member_id
@@ -59,6 +60,7 @@ class OutgoingConnection:
         self._ssl = client_ssl
         self._on_lost = on_lost
         self._on_removed = on_removed
+        self._own_url = own_url
         self._connection: PeerConnection | None = None
         self._ready: asyncio.Future[None] | None = None
         self._lost: asyncio.Future[None] | None = None
@@ -149,7 +151,9 @@ class OutgoingConnection:
                     port,
                     ssl=self._ssl if tls else None,
                 )
-            connection.write(encode_hello(self._cluster_id, self._member_id, self.peer_id))
+            connection.write(
+                encode_hello(self._cluster_id, self._member_id, self.peer_id, self._own_url())
+            )
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                 await self._ready
             await self._lost

@@ -33,6 +33,8 @@ class PeerTransport:
     text. `on_unreachable` is called, never from inside `send`, when a connection was lost or
     messages were dropped. `on_removed` is called when a peer says that this member was removed, as
     `was_removed` makes us say; `describe` tells who asks before joining what the cluster is.
+    `on_stranger` is called when one of this cluster whom we do not know dials from a URL, `own_url`
+    of its transport; it may call `add_peer`: who is behind knows the newer members only by that.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class PeerTransport:
         on_removed: Callable[[], None] = lambda: None,
         was_removed: Callable[[int], bool] = lambda _peer_id: False,
         describe: Callable[[], bytes] = lambda: b"",
+        own_url: Callable[[], str] = lambda: "",
+        on_stranger: Callable[[int, str], None] = lambda _peer_id, _url: None,
         server_ssl: ssl.SSLContext | None = None,
         client_ssl: ssl.SSLContext | None = None,
         check_source: bool = False,
@@ -68,12 +72,14 @@ class PeerTransport:
         self._outgoing_bytes_max = outgoing_bytes_max
         self._on_unreachable = on_unreachable
         self._on_removed = on_removed
+        self._own_url = own_url
+        self._on_stranger = on_stranger
         self._unreachable: set[int] = set()
         self._outgoing: dict[int, OutgoingConnection] = {}
         self._incoming = IncomingConnections(
             cluster_id,
             member_id,
-            is_peer=self._outgoing.__contains__,
+            admit=self._admit,
             was_removed=was_removed,
             describe=describe,
             on_messages=on_messages,
@@ -123,10 +129,17 @@ class PeerTransport:
             client_ssl=self._client_ssl,
             on_lost=self._lost,
             on_removed=self._on_removed,
+            own_url=self._own_url,
         )
         self._outgoing[peer_id] = connection
         if self._started:
             connection.start()
+
+    def _admit(self, peer_id: int, url: str) -> bool:
+        """Say whether one who dials may speak."""
+        if peer_id not in self._outgoing and url:
+            self._on_stranger(peer_id, url)
+        return peer_id in self._outgoing
 
     async def remove_peer(self, peer_id: int) -> None:
         """Dial a member no more, and do not let it in again."""

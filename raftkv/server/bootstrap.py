@@ -227,6 +227,8 @@ def _assemble(
         on_removed=lambda: member.learn_of_removal(),
         was_removed=membership.was_removed,
         describe=lambda: describe(membership),
+        own_url=lambda: membership.peer_url(member_id),
+        on_stranger=lambda peer_id, url: member.cluster.admit(peer_id, url),
         server_ssl=contexts.listening,
         client_ssl=contexts.dialling,
         check_source=config.peer_tls.check_address,

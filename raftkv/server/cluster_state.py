@@ -121,6 +121,10 @@ class ClusterState:
             },
         )
 
+    def admit(self, peer_id: int, url: str) -> None:
+        """Let one in who says that it is of this cluster, though it is not known here yet."""
+        self._links.admit(peer_id, url)
+
     @property
     def was_removed(self) -> bool:
         """Whether this member has been removed from the cluster."""

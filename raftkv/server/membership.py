@@ -101,6 +101,11 @@ class Membership:
         """Return a member's record, None for a stranger."""
         return self._records.get(member_id)
 
+    def peer_url(self, member_id: int) -> str:
+        """Return where a member is reached by the others; empty for a stranger."""
+        record = self._records.get(member_id)
+        return record.peer_urls[0] if record else ""
+
     def list(self) -> list[MemberRecord]:
         """Return all members, by id."""
         return [self._records[member_id] for member_id in sorted(self._records)]

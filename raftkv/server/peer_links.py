@@ -10,6 +10,9 @@ from raftkv.server.membership import MemberRecord
 
 __all__ = ["REMOVAL_GRACE_S", "PeerLinks", "address_of"]
 
+STRANGERS_MAX = 16
+"""Members that are let in before they are known here."""
+
 REMOVAL_GRACE_S = 1.0
 """How long a removed member is still talked to: it is to learn of its removal."""
 
@@ -29,7 +32,25 @@ class PeerLinks:
         self._transport = transport
         self._loop = loop
         self._urls = {one.id: one.peer_urls for one in known if one.id != member_id}
+        self._strangers: dict[int, tuple[str, ...]] = {}
+        """Members of this cluster that dialled us, of which we have not yet heard in the log."""
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def admit(self, peer_id: int, url: str) -> None:
+        """Let one in who says that it is of this cluster, and dial it where it says.
+
+        Who was away while all that it knew were replaced could hear of the new members by nothing
+        else. Raft's own rules guard the log: a stranger's word counts for no more than a term.
+        """
+        known = peer_id in self._urls or peer_id in self._strangers
+        if known or peer_id == self._member_id or len(self._strangers) >= STRANGERS_MAX:
+            return
+        try:
+            address = address_of(url)
+        except ValueError:
+            return
+        self._strangers[peer_id] = (url,)
+        self._transport.add_peer(peer_id, address)
 
     def follow(self, records: Iterable[MemberRecord]) -> None:
         """Dial exactly these from now on."""
@@ -38,7 +59,7 @@ class PeerLinks:
             del self._urls[peer_id]
             self._later(self._remove(peer_id))
         for peer_id, urls in wanted.items():
-            known = self._urls.get(peer_id)
+            known = self._urls.get(peer_id) or self._strangers.pop(peer_id, None)
             self._urls[peer_id] = urls
             if known is None:
                 self._transport.add_peer(peer_id, address_of(urls[0]))

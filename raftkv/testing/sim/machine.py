@@ -247,6 +247,8 @@ class Machine:
             on_unreachable=lambda peer_id: self.member.report_unreachable(peer_id),
             on_removed=lambda: self.member.learn_of_removal(),
             was_removed=membership.was_removed,
+            own_url=lambda: membership.peer_url(self.id),
+            on_stranger=lambda peer_id, url: self.member.cluster.admit(peer_id, url),
         )
         parts = MemberParts(
             node,

@@ -40,6 +40,8 @@ class SimulatedTransport:
         on_unreachable: Callable[[int], None],
         on_removed: Callable[[], None],
         was_removed: Callable[[int], bool],
+        own_url: Callable[[], str],
+        on_stranger: Callable[[int, str], None],
     ) -> None:
         """`find` returns the transport of a member that runs; `note` writes to the trace."""
         self.member_id = member_id
@@ -55,6 +57,8 @@ class SimulatedTransport:
         self._on_unreachable = on_unreachable
         self._on_removed = on_removed
         self._was_removed = was_removed
+        self._own_url = own_url
+        self._on_stranger = on_stranger
         self._heard: set[int] = set()
         self._unreachable: set[int] = set()
         self._asking: dict[int, dict[asyncio.Future[bytes], None]] = {}
@@ -78,10 +82,14 @@ class SimulatedTransport:
     def _dialled(self, peer_id: int) -> None:
         """The other side looks at who dials."""
         target = self._find(peer_id)
-        if target is None or target.loop.is_paused or not target._was_removed(self.member_id):
+        if target is None or target.loop.is_paused:
             return
-        back = self._network.link(peer_id, self.member_id)
-        self._network.transmit(back, self._told_of_removal, may_repeat=False)
+        if target._was_removed(self.member_id):
+            back = self._network.link(peer_id, self.member_id)
+            self._network.transmit(back, self._told_of_removal, may_repeat=False)
+        elif self.member_id not in target._peers:
+            target._note(f"<- {self.member_id:x} introduces itself")
+            target.loop.call_soon(target._on_stranger, self.member_id, self._own_url())
 
     def _told_of_removal(self) -> None:
         if self._find(self.member_id) is self:

@@ -20,7 +20,13 @@ DEADLINE_S = 10.0
 class Member:
     """A transport that records what reaches it."""
 
-    def __init__(self, member_id: int, outgoing_bytes_max: int = OUTGOING_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        member_id: int,
+        outgoing_bytes_max: int = OUTGOING_BYTES_MAX,
+        removed: frozenset[int] = frozenset(),
+    ) -> None:
+        self.strangers: list[tuple[int, str]] = []
         self.messages: list[Message] = []
         self.forwarded: list[tuple[int, bytes]] = []
         self.unreachable: list[int] = []
@@ -34,7 +40,15 @@ class Member:
             on_request=self.serve,
             on_unreachable=self.unreachable.append,
             outgoing_bytes_max=outgoing_bytes_max,
+            was_removed=removed.__contains__,
+            own_url=lambda: f"http://127.0.0.1:{self.transport.port}",
+            on_stranger=self.meet,
         )
+
+    def meet(self, peer_id: int, url: str) -> None:
+        """Let everyone in who dials."""
+        self.strangers.append((peer_id, url))
+        self.transport.add_peer(peer_id, Address("127.0.0.1", int(url.rpartition(":")[2])))
 
     async def serve(self, peer: int, kind: str, payload: bytes) -> bytes:
         if kind == "echo":
@@ -182,6 +196,38 @@ async def test_strangers_are_refused_by_name(
         assert reason in answer
         writer.close()
         await writer.wait_closed()
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_one_who_is_not_known_yet_says_where_it_is_reached() -> None:
+    """A member that was away learns of newer ones by their dialling it, and dials them back."""
+    a, b = Member(1), Member(2)
+    try:
+        await a.transport.start()
+        await b.transport.start()
+        a.transport.add_peer(2, Address("127.0.0.1", b.transport.port))
+        await until(lambda: b.transport.is_connected(1))
+        assert b.strangers == [(1, f"http://127.0.0.1:{a.transport.port}")]
+        a.transport.send([heartbeat(7)])
+        await until(lambda: b.messages == [heartbeat(7)])
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+
+
+async def test_a_removed_member_is_no_stranger() -> None:
+    a, b = Member(1), Member(2, removed=frozenset({1}))
+    told = asyncio.Event()
+    a.transport._on_removed = told.set
+    try:
+        await a.transport.start()
+        await b.transport.start()
+        a.transport.add_peer(2, Address("127.0.0.1", b.transport.port))
+        async with asyncio.timeout(DEADLINE_S):
+            await told.wait()
+        assert b.strangers == []
     finally:
         await a.transport.close()
         await b.transport.close()
