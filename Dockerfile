@@ -18,13 +18,13 @@ COPY tools/requirements.py /source/tools/
 RUN python3 tools/requirements.py --runtime > /tmp/requirements.txt \
  && /opt/raftkv/bin/pip install -q -r /tmp/requirements.txt
 COPY . /source
-RUN CFLAGS="-O2 -g0" /opt/raftkv/bin/pip install -q --no-deps . \
+RUN LDFLAGS=-s /opt/raftkv/bin/pip install -q --no-deps . \
  && /opt/raftkv/bin/pip uninstall -q -y pip setuptools
 
 FROM ${BASE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libnghttp2-14 liblmdb0 \
- && rm -rf /var/lib/apt/lists/* \
+ && apt-get clean && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/raftkv raftkv \
  && install -d -o raftkv -g raftkv -m 0700 /var/lib/raftkv
 COPY --from=build /opt/raftkv /opt/raftkv
