@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from raftkv.auth_config import AuthConfig, auth_from_flags
 from raftkv.feature_gates import parse_feature_gates
 from raftkv.flags import FlagError, Value, parse_duration_s
+from raftkv.http_config import HttpConfig, http_from_flags
 from raftkv.log_output import LEVELS, LogConfig, parse_rotation
 from raftkv.tls.from_flags import client_tls, peer_tls, tls_rules
 from raftkv.tls.settings import TlsSettings
@@ -138,7 +139,10 @@ class Config:
     client_tls: TlsSettings = field(default_factory=TlsSettings)
     peer_tls: TlsSettings = field(default_factory=TlsSettings)
     keep_alive: KeepAlive = KeepAlive()
-    auth: AuthConfig = AuthConfig()
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    listen_http: tuple[Endpoint, ...] = ()
+    """Where HTTP other than gRPC is served; empty: where gRPC is."""
+    http: HttpConfig = field(default_factory=HttpConfig)
 
     @property
     def election_timeout_s(self) -> float:
@@ -211,6 +215,8 @@ class _Builder:
             client_tls=client_tls(self.values, rules, self.problem),
             peer_tls=peer_tls(self.values, rules, self.problem),
             auth=auth_from_flags(self.values, self.problem),
+            listen_http=self.endpoints("listen-client-http-urls"),
+            http=http_from_flags(self.values, self.problem),
             keep_alive=KeepAlive(
                 self.seconds("grpc-keepalive-min-time"),
                 self.seconds("grpc-keepalive-interval"),
@@ -227,6 +233,7 @@ class _Builder:
         for flag, endpoints, tls, prefix in (
             ("listen-client-urls", config.listen_client, config.client_tls, ""),
             ("listen-metrics-urls", config.listen_metrics, config.client_tls, ""),
+            ("listen-client-http-urls", config.listen_http, config.client_tls, ""),
             ("listen-peer-urls", (config.listen_peer,), config.peer_tls, "peer-"),
         ):
             lacks = not tls.has_certificate and not tls.automatic

@@ -172,6 +172,14 @@ _AUTH = (
     _used("auth-token-ttl", 300, "seconds that a simple token lives after its last use"),
     _used("bcrypt-cost", 10, "passwords are hashed with 2 to this power of rounds"),
 )
+_HTTP = (
+    _used("listen-client-http-urls", "", "serve HTTP here, and on the client URLs only gRPC"),
+    _used("enable-grpc-gateway", True, "serve the JSON gateway"),
+    _used("cors", "*", "origins of web pages that may read answers"),
+    _used("host-whitelist", "*", "host names that unencrypted HTTP requests may be for"),
+    _used("enable-pprof", False, "serve /debug/pprof/"),
+    _used("metrics", "basic", "basic, or extensive: with durations per method"),
+)
 _TLS = (
     _used("cert-file", "", "certificate that clients are shown, PEM; read again when it changes"),
     _used("key-file", "", "its key"),
@@ -260,8 +268,6 @@ _ACCEPTED = (
         socket_reuse_port=bool,
         socket_reuse_address=bool,
     ),
-    *_accepted("metrics are always the basic ones", metrics=str),
-    *_accepted("the gateway is part of the client port", enable_grpc_gateway=bool),
     *_accepted("there is no API v2 to phase out", v2_deprecation=str),
     *_accepted(
         "requests are not traced",
@@ -278,13 +284,6 @@ _ACCEPTED = (
 )
 
 _REFUSED = (
-    *_refused(
-        "not supported yet",
-        listen_client_http_urls=str,
-        cors=str,
-        host_whitelist=str,
-        enable_pprof=bool,
-    ),
     *_refused(
         "members are not discovered here; name them all with --initial-cluster",
         discovery=str,
@@ -320,6 +319,7 @@ FLAGS: dict[str, Flag] = {
         *_AUTH,
         *_TLS,
         *_CONNECTIONS,
+        *_HTTP,
         *_ACCEPTED,
         *_REFUSED,
     )

@@ -8,14 +8,12 @@ from raftkv.errors import ErrorCode, StoreError
 from raftkv.rpc.cluster import ClusterService
 from raftkv.rpc.downgrade import DowngradeService
 from raftkv.rpc.election import ElectionService
-from raftkv.rpc.health import HealthService
-from raftkv.rpc.http1 import Http1Protocol, HttpRoutes
+from raftkv.rpc.http_front import HttpFront
 from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
 from raftkv.rpc.listeners import Listeners
 from raftkv.rpc.lock import LockService
 from raftkv.rpc.maintenance import MaintenanceService
-from raftkv.rpc.metrics_source import MemberMetrics
 from raftkv.rpc.range_stream import RangeStreamService
 from raftkv.rpc.registry import ServiceRegistry
 from raftkv.rpc.snapshot import SnapshotService
@@ -38,10 +36,8 @@ class Front:
         self._member = member
         methods = MethodTable()
         self._registry = ServiceRegistry(methods, refuse=self._refuse)
-        self._routes = HttpRoutes()
         self._watch = WatchService(member)
         kv = KvService(member)
-        health = HealthService(member)
         kv.register(methods)
         self._watch.register(methods)
         lease = LeaseService(member)
@@ -53,12 +49,11 @@ class Front:
         LockService(kv, self._watch, lease).register(self._registry)
         ElectionService(kv, self._watch, lease).register(self._registry)
         SnapshotService(member).register(self._registry)
-        health.register(methods, self._routes)
-        MemberMetrics(opened, kv, health).register(self._routes)
+        self._http = HttpFront(opened, methods, kv)
         limits = Limits()
         self._server = Server(
             methods,
-            lambda: Http1Protocol(self._routes),
+            self._http.client_protocol,
             Limits(
                 request_bytes_max=member.config.request_bytes_max + REQUEST_OVERHEAD_BYTES,
                 concurrent_streams_max=min(
@@ -66,8 +61,10 @@ class Front:
                 ),
                 ping_interval_min_s=member.config.keep_alive.interval_min_s,
             ),
-            self._routes.serve_stream,
+            self._http.serve_stream,
+            self._http.open_stream,
         )
+        self._http.count_bytes_of(self._server)
         member.on_turn_end = self._server.flush
         self._listeners = Listeners(member.config, limits.connections_max)
         self._leader_check: asyncio.TimerHandle | None = None
@@ -84,7 +81,9 @@ class Front:
         for endpoint in config.listen_client:
             await self._listeners.open(endpoint, self._server.protocol_factory)
         for endpoint in config.listen_metrics:
-            await self._listeners.open(endpoint, lambda: Http1Protocol(self._routes))
+            await self._listeners.open(endpoint, self._http.metrics_protocol)
+        for endpoint in config.listen_http:
+            await self._listeners.open(endpoint, self._http.http_protocol)
         self._check_leader()
 
     def _check_leader(self) -> None:
@@ -101,5 +100,5 @@ class Front:
         await self._registry.close()
         self._server.goaway()
         self._server.close()
-        self._routes.close()
+        self._http.close()
         self._server.flush()

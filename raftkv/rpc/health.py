@@ -36,11 +36,17 @@ class HealthService:
             "non_learner": self._non_learner,
         }
 
-    def register(self, methods: MethodTable, routes: HttpRoutes) -> None:
-        """Add the gRPC methods and the HTTP paths."""
+    def register_grpc(self, methods: MethodTable) -> None:
+        """Add the gRPC methods."""
         methods.unary(b"/grpc.health.v1.Health/Check", _grpc_check)
-        routes.add("/health", self.health)
+
+    def register_version(self, routes: HttpRoutes) -> None:
+        """Add /version."""
         routes.add("/version", _version)
+
+    def register_http(self, routes: HttpRoutes) -> None:
+        """Add the probes."""
+        routes.add("/health", self.health)
         for name, checks in (("livez", self._live), ("readyz", self._ready)):
             routes.add(f"/{name}", _prober(checks))
             routes.add(f"/{name}/", _prober(checks))

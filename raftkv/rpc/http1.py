@@ -98,6 +98,7 @@ class Http1Exchange(Exchange):
         super().__init__(head.method, head.target, head.headers, is_secure=is_secure)
         self._connection = connection
         self._head = head
+        self.peer = connection.peer
         self._is_chunked = False
         self.keeps_connection = head.keep_alive
         """Whether another request may follow."""
@@ -164,6 +165,7 @@ class Http1Protocol(asyncio.Protocol):
         self._limits = limits or HttpLimits()
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self.peer: tuple[str, int] | str = ""
         self._is_secure = False
         self._exchange: Http1Exchange | None = None
         self._body: BodyDecoder | None = None
@@ -180,6 +182,7 @@ class Http1Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self.peer = transport.get_extra_info("peername") or ""
         self._is_secure = transport.get_extra_info("ssl_object") is not None
         if not self._routes.opened(self):
             transport.close()

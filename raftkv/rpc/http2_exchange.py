@@ -23,6 +23,8 @@ class Http2Exchange(Exchange):
             is_secure=stream.is_secure,
         )
         self._stream = stream
+        self.peer = stream.peer
+        self.connection_id = stream.connection_id
         self.task: asyncio.Task[None] | None = None
 
     def begin(

@@ -50,6 +50,10 @@ class Exchange(ABC):
         self.headers = headers
         self.is_secure = is_secure
         """Whether the request came over TLS."""
+        self.peer: tuple[str, int] | str = ""
+        """The socket address of the client."""
+        self.connection_id = 0
+        """Tells connections of HTTP/2 from each other, as `Stream.connection_id` does."""
         self.is_long = False
         """Whether the answer may take as long as it likes: the end of the client is its end."""
         self.answer_fields: list[tuple[str, str]] = []

@@ -1,5 +1,8 @@
 """Sample a member for /metrics."""
 
+from collections.abc import Sequence
+
+from raftkv._native.http2 import Server
 from raftkv.metrics import Scraper
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http_exchange import Answer, Headers, Query
@@ -22,6 +25,8 @@ class MemberMetrics:
         self._kv = kv
         self._health = health
         self._scraper = Scraper(self)
+        self.servers: Sequence[Server] = ()
+        """The servers whose bytes are counted."""
 
     def register(self, routes: HttpRoutes) -> None:
         """Add /metrics."""

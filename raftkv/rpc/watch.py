@@ -88,8 +88,7 @@ class WatchCall:
         )
 
     def on_half_close(self) -> None:
-        """The client asks no more: the stream ends, as in etcd."""
-        self.stream.finish()
+        """The client asks no more, but listens: the stream goes on, as in etcd."""
 
     def on_closed(self) -> None:
         """Forget the watchers."""
