@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from raftkv._native.crc32c import crc32c
 from raftkv.bbolt.errors import BboltError
 from raftkv.bbolt.file import BboltFile
 
-__all__ = ["SnapshotStatus", "open_database", "open_snapshot", "status_of"]
+__all__ = ["HashCheck", "SnapshotStatus", "open_database", "open_snapshot", "status_of"]
 
 HASH_BYTES = hashlib.sha256().digest_size
 SECTOR_BYTES = 512
@@ -24,6 +25,15 @@ READ_BYTES = 1 << 20
 
 Progress = Callable[[int, int], object]
 """Called with bytes done and bytes in all."""
+
+
+class HashCheck(Enum):
+    """What is asked of the hash behind a database."""
+
+    REQUIRED = "required"
+    """It must be there and be right."""
+    IF_THERE = "if there"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +53,20 @@ class SnapshotStatus:
 
 
 def open_snapshot(
-    path: Path, *, check_hash: bool = True, progress: Progress = lambda _done, _size: None
+    path: Path,
+    check: HashCheck = HashCheck.REQUIRED,
+    progress: Progress = lambda _done, _size: None,
 ) -> BboltFile:
-    """Open what `snapshot save` wrote; the hash behind it is compared first.
-
-    Raises BboltError, OSError. `check_hash` False takes a file without one, or with a wrong one.
-    """
+    """Open what `snapshot save` wrote. Raises BboltError, OSError."""
     size = path.stat().st_size
     has_hash = size % SECTOR_BYTES == HASH_BYTES
-    if check_hash and not has_hash:
+    if check is HashCheck.REQUIRED and not has_hash:
         raise BboltError(
             f"{path}: snapshot missing hash but --skip-hash-check=false (was the file cut off, or "
             "taken from a data directory?)"
         )
     end = size - HASH_BYTES if has_hash else size
-    if check_hash:
+    if has_hash and check is not HashCheck.SKIPPED:
         _compare(path, end, progress)
     return BboltFile(path, end)
 

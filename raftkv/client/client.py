@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -12,6 +12,7 @@ import grpc
 from raftkv.client.endpoints import Credentials, Endpoints
 from raftkv.client.errors import UnavailableError, from_rpc_error
 from raftkv.client.lease import LeaseKeeper
+from raftkv.client.snapshot import snapshot_stream
 from raftkv.client.watch import Watch
 from raftkv.pb.etcd import rpc_pb2 as pb
 
@@ -202,6 +203,10 @@ class Client:
         if endpoint is None:
             return await self._call(method, request, pb.HashKVResponse, read=True)
         return await self._call_at(endpoint, method, request, pb.HashKVResponse, self.timeout_s)
+
+    def snapshot(self, timeout_s: float | None = None) -> AsyncIterator[pb.SnapshotResponse]:
+        """Stream one member's database; see `snapshot_stream`. No time limit unless given."""
+        return snapshot_stream(self.endpoints, timeout_s)
 
     # Carrying it out
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from raftkv.client import ClientError
-from raftkv.ctl import endpoint, help_text, kv, lease, member, output, txn, version, watch
+from raftkv.ctl import endpoint, help_text, kv, lease, member, output, snapshot, txn, version, watch
 from raftkv.ctl.command import GLOBAL_FLAGS, Command, Context
 from raftkv.ctl.errors import CommandError, ExitCode, explain
 from raftkv.ctl.flag_set import Line, parse
@@ -20,6 +20,7 @@ COMMANDS: tuple[Command, ...] = (
     *lease.COMMANDS,
     *endpoint.COMMANDS,
     *member.COMMANDS,
+    *snapshot.COMMANDS,
     *version.COMMANDS,
 )
 
@@ -37,7 +38,6 @@ NOT_BUILT = frozenset(
         "move-leader",
         "options",
         "role",
-        "snapshot",
         "user",
     }
 )
