@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from raftkv.bbolt.errors import BboltError
-from raftkv.bbolt.file import BboltFile
 from raftkv.bbolt.snapshot_file import (
     HASH_BYTES,
     HashCheck,
@@ -20,19 +19,15 @@ from raftkv.bbolt.snapshot_file import (
     open_snapshot,
     status_of,
 )
-from raftkv.config import Config, build_config
 from raftkv.ctl import output
 from raftkv.ctl.command import Command, Context
 from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments
-from raftkv.ctl.flag_set import Flag, Flags, Line
+from raftkv.ctl.flag_set import Flag, Line
 from raftkv.ctl.go_text import quoted, size
 from raftkv.ctl.progress import Advance, bytes_bar
-from raftkv.flags import FlagError, defaults
-from raftkv.server.restore import Restored, RestoreError, restore
 from raftkv.storage.directory_sync import sync_directory
-from raftkv.storage.errors import StorageError
 
-__all__ = ["COMMANDS", "RESTORE_FLAGS", "carry_out_restore", "in_thread"]
+__all__ = ["COMMANDS", "MEMBER_FLAGS", "RESTORE_FLAGS", "in_thread"]
 
 Result = TypeVar("Result")
 
@@ -145,62 +140,23 @@ def _json(found: SnapshotStatus) -> str:
 
 async def restore_file(_context: Context, line: Line) -> None:
     """Make the data directory of one member of a new cluster."""
+    # Imported here: a whole member comes with it, which other verbs need not wait for.
+    from raftkv.ctl import restore
+
     path = _one_file(line, "snapshot restore")
     skip = line.flags.switch("skip-hash-check")
     check = HashCheck.SKIPPED if skip else HashCheck.REQUIRED
     with bytes_bar("checking") as advance:
         file = await in_thread(lambda: open_snapshot(path, check, advance))
-    await carry_out_restore(file, line.flags)
-
-
-async def carry_out_restore(file: BboltFile, flags: Flags) -> None:
-    """Restore from an open file, which is closed then, as RESTORE_FLAGS say; tell what was done."""
     with file:
-        bump, mark = flags.number("bump-revision"), flags.switch("mark-compacted")
-        if bump < 0:
-            raise bad_arguments("--bump-revision must not be negative")
-        if bump and not mark:
-            raise bad_arguments("--mark-compacted required if --bump-revision")
-        if mark and not bump:
-            raise bad_arguments("--bump-revision required if --mark-compacted")
-        config = _config(flags)
-        with bytes_bar("restoring") as advance:
-            made = await in_thread(
-                lambda: restore(
-                    file, config, bump_revision=bump, mark_compacted=mark, progress=advance
-                )
-            )
-    output.lines(_described(made, config))
-
-
-def _described(made: Restored, config: Config) -> list[str]:
-    members = ",".join(
-        f"{name}={url}" for name, urls in config.cluster.members.items() for url in urls
-    )
-    return [
-        f"Restored {made.versions} versions of keys and {made.leases} leases, at revision"
-        f" {made.revision}, for member {made.member_id:x} of cluster {made.cluster_id:x}",
-        "Start it with:",
-        f"  --name={config.name} --data-dir={config.data_dir}",
-        f"  --initial-cluster={members} --initial-cluster-token={config.cluster.token}",
-        f"  --initial-advertise-peer-urls={','.join(config.cluster.members[config.name])}",
-    ]
-
-
-def _config(flags: Flags) -> Config:
-    names = (flag.name for flag in MEMBER_FLAGS)
-    given = {name: flags.text(name) for name in names if name in flags.given}
-    try:
-        return build_config({**defaults(), **given})
-    except FlagError as error:
-        raise bad_arguments(str(error)) from error
+        await restore.carry_out(file, line.flags)
 
 
 async def in_thread(work: Callable[[], Result]) -> Result:
     """Run what reads and writes files; its failures become the command's."""
     try:
         return await asyncio.to_thread(work)
-    except (BboltError, RestoreError, StorageError) as error:
+    except BboltError as error:
         raise CommandError(ExitCode.ERROR, str(error)) from error
     except OSError as error:
         raise CommandError(ExitCode.IO, str(error)) from error
