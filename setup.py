@@ -12,6 +12,7 @@ EXTENSIONS = {
     "bbolt_pages": [],
     "crc32c": [],
     "http2": ["nghttp2"],
+    "http2_headers": ["nghttp2"],
     "http2_methods": [],
     "http2_stream": ["nghttp2"],
     "http2_wire": ["nghttp2"],

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from raftkv._native.http2_methods cimport MethodTable as CMethodTable
-from raftkv._native.http2_stream cimport Http2Session
+from raftkv._native.http2_stream cimport Http2Session, Totals
 from raftkv._native.http2_wire cimport OutBuffer
 from raftkv._native.nghttp2 cimport nghttp2_option, nghttp2_session_callbacks
 
@@ -33,6 +33,9 @@ cdef class Server:
     cdef object read_owner
     cdef nghttp2_session_callbacks *callbacks
     cdef nghttp2_option *option
+    cdef nghttp2_option *unix_option     # for Unix sockets: there :authority may be a path
+    cdef Totals totals
+    cdef object sweep_timer              # next look at silent connections; None until one came
 
     cdef int enqueue(self, Connection connection) except -1
     cpdef int flush(self) except -1
@@ -46,6 +49,10 @@ cdef class Connection(Http2Session):
     cdef bint dirty                      # in the server's list, or to be flushed after this read
     cdef bint receiving                  # inside nghttp2_session_mem_recv
     cdef bint paused                     # the transport's buffer is full
+    cdef bint is_unix
+    cdef bint sent_away                  # to be closed once what is queued has been written
+    cdef double last_read_s              # loop time
+    cdef double asked_s                  # when our ping left that is not answered; 0: none
     cdef double last_ping_s
     cdef int ping_strikes
 
@@ -58,4 +65,5 @@ cdef class Connection(Http2Session):
     cdef int call_drained(self) except -1
     cdef int end_streams(self, int code, str text) except -1
     cdef int ping_received(self) except -1
+    cdef int check_alive(self, double now, double ask_after_s, double answer_s) except -1
     cdef int end_session(self) except -1

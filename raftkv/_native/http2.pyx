@@ -12,9 +12,6 @@ its callbacks, so handlers only ever submit, and `receiving` and `flushing` keep
 
 import asyncio
 import logging
-from socket import (
-    AF_UNIX, IPPROTO_TCP, SO_KEEPALIVE, SOL_SOCKET, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_KEEPINTVL,
-)
 
 from cpython.buffer cimport Py_buffer, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -25,6 +22,7 @@ from libc.string cimport memcmp
 from raftkv._native.http2_handler import StreamHandler
 from raftkv._native.http2_limits import Limits
 from raftkv._native.http2_methods import MethodTable
+from raftkv._native.http2_peer import common_name, is_unix, keep_alive
 from raftkv._native.http2_stream import Stream, live_stream_objects
 from raftkv._native.http2_stream cimport Http2Session, Stream as CStream, stream_send_data
 from raftkv._native.http2_wire cimport out_append
@@ -34,7 +32,7 @@ __all__ = ["Limits", "MethodTable", "Server", "Stream", "StreamHandler", "live_c
 
 log = logging.getLogger("raftkv.http2")
 
-KEEP_ALIVE = ((TCP_KEEPIDLE, 60), (TCP_KEEPINTVL, 10), (TCP_KEEPCNT, 3))
+SWEEP_S_MIN = 0.05
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef enum:
     READ_BYTES = 262144            # of the buffer that all connections read into
@@ -69,16 +67,20 @@ cdef class Server:
         PyObject_GetBuffer(self.read_owner, &view, PyBUF_WRITABLE)
         self.read_data = <uint8_t *>view.buf      # read_buffer keeps the bytearray from moving
         PyBuffer_Release(&view)
-        if nghttp2_session_callbacks_new(&self.callbacks) or nghttp2_option_new(&self.option):
+        self.totals.queued_bytes_max = self.limits.queued_total_bytes_max
+        self.totals.partial_bytes_max = self.limits.partial_total_bytes_max
+        self.totals.streams_max = self.limits.streams_max
+        if nghttp2_session_callbacks_new(&self.callbacks):
             raise MemoryError
         set_callbacks(self.callbacks)
-        nghttp2_option_set_no_closed_streams(self.option, 1)
-        nghttp2_option_set_stream_reset_rate_limit(
-            self.option, self.limits.resets_burst, self.limits.resets_per_s)
+        self.option = session_option(self.limits)
+        self.unix_option = session_option(self.limits)
+        nghttp2_option_set_no_http_messaging(self.unix_option, 1)
 
     def __dealloc__(self):
         nghttp2_session_callbacks_del(self.callbacks)
         nghttp2_option_del(self.option)
+        nghttp2_option_del(self.unix_option)
         PyMem_Free(self.out.data)
 
     def protocol_factory(self):
@@ -129,6 +131,8 @@ cdef class Server:
         """End every stream with Unavailable, say GOAWAY and close; refuse what still connects."""
         cdef Connection connection
         self.closing = True
+        if self.sweep_timer is not None:
+            self.sweep_timer.cancel()
         for connection in list(self.connections):
             connection.end_streams(UNAVAILABLE, text)
             if connection.session != NULL:
@@ -140,6 +144,16 @@ cdef class Server:
             connection.transport.close()
         if self.connections:
             self.loop.call_later(self.limits.close_grace_s, self._abort)
+
+    def _sweep(self):
+        """Ping clients that are silent, and drop those that do not answer."""
+        cdef Connection connection
+        cdef double now = self.loop.time()
+        limits = self.limits
+        for connection in list(self.connections):
+            connection.check_alive(now, limits.ping_client_after_s, limits.ping_answer_s)
+        period = max(SWEEP_S_MIN, min(limits.ping_client_after_s, limits.ping_answer_s) / 2)
+        self.sweep_timer = self.loop.call_later(period, self._sweep)
 
     def _abort(self):
         """Drop the connections whose clients have not read their end."""
@@ -157,6 +171,7 @@ cdef class Connection(Http2Session):
         self.server = server
         limits = server.limits
         self.out = &server.out
+        self.totals = &server.totals
         self.methods = server.methods
         self.http_handler = server.http_handler
         self.http_open = server.http_open
@@ -191,9 +206,13 @@ cdef class Connection(Http2Session):
             return
         if server.loop is None:
             server.loop = asyncio.get_running_loop()
+            if server.limits.ping_client_after_s > 0:
+                server._sweep()
         server.connections.add(self)
         transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
-        keep_alive(transport.get_extra_info("socket"))
+        socket = transport.get_extra_info("socket")
+        self.is_unix = is_unix(socket)
+        keep_alive(socket)
         self.preface_timer = server.loop.call_later(
             server.limits.preface_timeout_s, transport.close)
 
@@ -256,7 +275,8 @@ cdef class Connection(Http2Session):
         cdef nghttp2_settings_entry[5] settings
         limits = self.server.limits
         if nghttp2_session_server_new2(
-                &self.session, self.server.callbacks, <void *>self, self.server.option):
+                &self.session, self.server.callbacks, <void *>self,
+                self.server.unix_option if self.is_unix else self.server.option):
             raise MemoryError
         settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         settings[0].value = limits.concurrent_streams_max
@@ -280,6 +300,7 @@ cdef class Connection(Http2Session):
         if self.preface_timer is not None:
             self.preface_timer.cancel()
             self.preface_timer = None
+        self.last_read_s = self.server.loop.time()
         self.receiving = True
         taken = nghttp2_session_mem_recv(self.session, data, length)
         self.receiving = False
@@ -337,8 +358,9 @@ cdef class Connection(Http2Session):
                 break
         if self.drained:
             self.call_drained()
-        if not nghttp2_session_want_read(self.session) \
-                and not nghttp2_session_want_write(self.session):
+        if (self.sent_away and not self.paused) or (
+                not nghttp2_session_want_read(self.session)
+                and not nghttp2_session_want_write(self.session)):
             self.transport.close()
         return 0
 
@@ -367,6 +389,24 @@ cdef class Connection(Http2Session):
                 nghttp2_session_get_last_proc_stream_id(self.session),
                 NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>"too_many_pings", 14)
             self.end_streams(UNAVAILABLE, "too_many_pings")
+            self.sent_away = True
+            self.mark_dirty()
+        return 0
+
+    cdef int check_alive(self, double now, double ask_after_s, double answer_s) except -1:
+        """Ask a client that has been silent whether it is there; drop it if it does not say."""
+        if self.session == NULL:
+            return 0
+        if self.asked_s and self.last_read_s < self.asked_s:
+            if now - self.asked_s >= answer_s:
+                log.info("client does not answer", extra={"peer": self.peer_address})
+                self.transport.abort()
+            return 0
+        self.asked_s = 0
+        if now - self.last_read_s >= ask_after_s:
+            self.asked_s = now
+            nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL)
+            self.mark_dirty()
         return 0
 
     cdef int end_streams(self, int code, str text) except -1:
@@ -394,23 +434,14 @@ cdef class Connection(Http2Session):
         return 0
 
 
-cdef str common_name(certificate):
-    """Return the last common name of a verified certificate's subject, as Go's x509 does."""
-    cdef str name = ""
-    for relative in (certificate or {}).get("subject", ()):
-        for kind, value in relative:
-            if kind == "commonName":
-                name = value
-    return name
-
-
-def keep_alive(socket):
-    """Let the kernel find out that a silent client's machine has gone; within 90 s."""
-    if socket is None or socket.family == AF_UNIX:
-        return
-    socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
-    for option, value in KEEP_ALIVE:
-        socket.setsockopt(IPPROTO_TCP, option, value)
+cdef nghttp2_option *session_option(limits) except NULL:
+    """Make the options of the sessions; the caller frees them."""
+    cdef nghttp2_option *option
+    if nghttp2_option_new(&option):
+        raise MemoryError
+    nghttp2_option_set_no_closed_streams(option, 1)
+    nghttp2_option_set_stream_reset_rate_limit(option, limits.resets_burst, limits.resets_per_s)
+    return option
 
 
 class ServerProtocol(Connection, asyncio.BufferedProtocol):
@@ -429,6 +460,10 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
     cdef Connection connection = <Connection>user_data
     cdef CStream stream
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
+        return 0
+    if connection.totals.streams >= connection.totals.streams_max:
+        nghttp2_submit_rst_stream(
+            session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return 0
     try:
         stream = CStream.__new__(CStream)

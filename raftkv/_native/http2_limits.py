@@ -17,9 +17,16 @@ class Limits:
     header_list_bytes_max: int = 64 << 10
     """Header list of one request (RFC 9113 §6.5.2 sizes); more is RESOURCE_EXHAUSTED."""
     partial_bytes_max: int = 64 << 20
-    """Per connection, messages announced but not yet complete; more is RESOURCE_EXHAUSTED."""
+    """Per connection, headers of open requests, bodies and messages that are not complete yet;
+    more is RESOURCE_EXHAUSTED."""
     queued_bytes_max: int = 256 << 20
     """Per connection, answers the client does not take; an answer beyond is RESOURCE_EXHAUSTED."""
+    queued_total_bytes_max: int = 1 << 30
+    """The same for all connections together."""
+    partial_total_bytes_max: int = 512 << 20
+    """Like `partial_bytes_max`, for all connections together."""
+    streams_max: int = 262_144
+    """Open streams of all connections; one more is refused with REFUSED_STREAM."""
     drain_low_water_bytes: int = 64 << 10
     """`Stream.on_drained` is called when a stream's queue falls below this."""
     write_buffer_bytes: int = 256 << 10
@@ -36,6 +43,10 @@ class Limits:
     """Pings closer than this, with nothing sent between them, count as strikes."""
     ping_strikes_max: int = 2
     """Strikes beyond this: GOAWAY ENHANCE_YOUR_CALM `too_many_pings`."""
+    ping_client_after_s: float = 7200.0
+    """A client that has sent nothing for this long is pinged; 0: never."""
+    ping_answer_s: float = 20.0
+    """A client that sends nothing for this long after that is dropped."""
     preface_timeout_s: float = 10.0
     """A connection that has not said which HTTP it speaks by then is closed."""
     close_grace_s: float = 1.0

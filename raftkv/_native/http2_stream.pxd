@@ -2,15 +2,20 @@
 
 from libc.stdint cimport int32_t, uint8_t
 
+from raftkv._native.http2_headers cimport HeaderFields
 from raftkv._native.http2_methods cimport Method, MethodTable, now_s
 from raftkv._native.http2_wire cimport GRPC_PREFIX_BYTES, OutBuffer
 from raftkv._native.nghttp2 cimport (
     nghttp2_data_source, nghttp2_frame, nghttp2_rcbuf, nghttp2_session,
 )
 
-cdef struct HeaderField:
-    nghttp2_rcbuf *name          # both hold a reference
-    nghttp2_rcbuf *value
+cdef struct Totals:                  # of all connections of one server
+    Py_ssize_t queued_bytes
+    Py_ssize_t queued_bytes_max
+    Py_ssize_t partial_bytes
+    Py_ssize_t partial_bytes_max
+    Py_ssize_t streams
+    Py_ssize_t streams_max
 
 cdef int stream_send_data(
     nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_header, size_t length,
@@ -20,13 +25,14 @@ cdef int stream_send_data(
 cdef class Http2Session:
     """The connection, as its streams see it."""
     cdef nghttp2_session *session        # NULL before the preface and after the connection is lost
+    cdef Totals *totals                  # the server's, which outlives its connections
     cdef OutBuffer *out                  # the server's; holds the frames of the flush under way
     cdef object peer_address
     cdef str peer_common_name            # of the client's verified certificate; "" where none
     cdef bint is_secure                  # TLS
     cdef readonly long long connection_id
     cdef Py_ssize_t queued_bytes         # sum of the streams' pending bytes
-    cdef Py_ssize_t partial_bytes        # sum of announced, incomplete request messages
+    cdef Py_ssize_t partial_bytes        # headers, bodies, and announced but incomplete messages
     cdef Py_ssize_t request_bytes_max
     cdef Py_ssize_t header_bytes_max
     cdef Py_ssize_t partial_bytes_max
@@ -55,10 +61,8 @@ cdef class Stream:
     cdef Method method
     cdef double began_s                  # when the call began, on the clock of the methods
     cdef nghttp2_rcbuf *path_field       # NULL until :path arrived
-    cdef HeaderField *fields             # regular header fields, in order
-    cdef int field_count
-    cdef int field_capacity
-    cdef Py_ssize_t header_bytes         # as RFC 9113 counts them
+    cdef HeaderFields fields             # regular ones, and :authority
+    cdef Py_ssize_t held_bytes           # headers, as RFC 9113 counts them, and the body so far
     cdef bint headers_too_large
     cdef nghttp2_rcbuf *method_field     # NULL where :method is POST
     cdef readonly bint is_post
@@ -83,6 +87,7 @@ cdef class Stream:
     cdef bint finishing                  # nothing may be added; trailers follow the queue
     cdef bint deferred                   # nghttp2 waits for resume_data
     cdef bint drain_armed
+    cdef bint unframed                   # what is sent are pieces of one message or body
     cdef bint is_plain_http              # body without gRPC framing or trailers
     cdef int status_code                 # for the trailers
     cdef bytes status_text               # percent-encoded
@@ -95,6 +100,8 @@ cdef class Stream:
     cpdef bint reply(self, bytes message) except -1
     cpdef bint fail(self, int code, str text) except -1
     cpdef bint send(self, bytes head, bytes tail=*) except -1
+    cpdef bint begin_large(self, Py_ssize_t size) except -1
+    cpdef bint reset(self) except -1
     cpdef bint finish(self, int code=*, str text=*) except -1
     cpdef bint begin_http(
         self, int status, bytes content_type, object headers=*, Py_ssize_t length=*) except -1
@@ -113,3 +120,18 @@ cdef class Stream:
     cdef int submit_headers(self) except -1
     cdef int submit_trailers(self, bint headers_too) noexcept
     cdef int copy_pending(self, OutBuffer *out, size_t length) except -1
+
+
+cdef inline void count_queued(Http2Session connection, Py_ssize_t bytes) noexcept:
+    connection.queued_bytes += bytes
+    connection.totals.queued_bytes += bytes
+
+
+cdef inline void count_partial(Http2Session connection, Py_ssize_t bytes) noexcept:
+    connection.partial_bytes += bytes
+    connection.totals.partial_bytes += bytes
+
+
+cdef inline bint partial_full(Http2Session connection, Py_ssize_t more) noexcept:
+    return (connection.partial_bytes + more > connection.partial_bytes_max
+            or connection.totals.partial_bytes + more > connection.totals.partial_bytes_max)

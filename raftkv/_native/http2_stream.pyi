@@ -42,6 +42,11 @@ class Stream:
         """End with an error; the same as `finish`."""
     def send(self, head: bytes, tail: bytes | None = None) -> bool:
         """Queue one message, the concatenation of both parts; `tail` may be shared by streams."""
+    def begin_large(self, size: int) -> bool:
+        """Begin a unary answer with a message of `size` bytes: `send` is given its pieces then,
+        exactly so many bytes in all before `finish`. ValueError at 4 GiB."""
+    def reset(self) -> bool:
+        """Break off in the middle of an answer; the client sees the stream reset."""
     def finish(self, code: int = 0, text: str = "") -> bool:
         """End with a status, after what is queued."""
     def begin_http(

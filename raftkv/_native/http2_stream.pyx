@@ -11,15 +11,15 @@ import collections
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
+from raftkv._native.http2_headers cimport free_fields, keep_field, listed_fields
 from raftkv._native.http2_wire cimport (
     bytes_of, CONSTANT_FIELD, encode_prefix, equals, field, GRPC_PREFIX_BYTES, out_append,
-    OutBuffer, parse_timeout, percent_encoded, submit_fields,
+    OutBuffer, parse_timeout, percent_encoded, submit_fields, submit_grpc_headers,
+    submit_grpc_status,
 )
 from raftkv._native.nghttp2 cimport *
 
@@ -31,7 +31,6 @@ cdef enum:
     INTERNAL = 13
     RESOURCE_EXHAUSTED = 8
     HEADER_FIELD_OVERHEAD = 32     # RFC 9113 §6.5.2
-    FIELDS_AT_FIRST = 12
 
 cdef Py_ssize_t live_streams = 0
 
@@ -39,12 +38,6 @@ cdef Py_ssize_t live_streams = 0
 def live_stream_objects():
     """Return how many Stream objects are in memory."""
     return live_streams
-
-
-cdef nghttp2_nv STATUS_200 = field(":status", 7, "200", 3, CONSTANT_FIELD)
-cdef nghttp2_nv CONTENT_TYPE_GRPC = field(
-    "content-type", 12, "application/grpc", 16, CONSTANT_FIELD)
-cdef nghttp2_nv GRPC_STATUS_OK = field("grpc-status", 11, "0", 1, CONSTANT_FIELD)
 
 
 cdef class Http2Session:
@@ -77,12 +70,8 @@ cdef class Stream:
 
     def __dealloc__(self):
         global live_streams
-        cdef int i
         live_streams -= 1
-        for i in range(self.field_count):
-            nghttp2_rcbuf_decref(self.fields[i].name)
-            nghttp2_rcbuf_decref(self.fields[i].value)
-        PyMem_Free(self.fields)
+        free_fields(&self.fields)
         if self.path_field != NULL:
             nghttp2_rcbuf_decref(self.path_field)
         if self.method_field != NULL:
@@ -109,8 +98,7 @@ cdef class Stream:
     @property
     def metadata(self):
         """The regular header fields in order, copied at each call; names are lower-case."""
-        return [(bytes_of(self.fields[i].name), bytes_of(self.fields[i].value))
-                for i in range(self.field_count)]
+        return listed_fields(&self.fields)
 
     @property
     def deadline_s(self):
@@ -164,26 +152,28 @@ cdef class Stream:
         if head is None:
             raise TypeError("a message is bytes, not None")
         size = PyBytes_GET_SIZE(head)
-        if not self.is_plain_http:
+        if not self.unframed:
             size += GRPC_PREFIX_BYTES
         elif size == 0:
             return True
         if tail is not None:
             size += PyBytes_GET_SIZE(tail)
-        if self.connection.queued_bytes + size > self.connection.queued_bytes_max:
+        if self.connection.queued_bytes + size > self.connection.queued_bytes_max \
+                or self.connection.totals.queued_bytes + size \
+                > self.connection.totals.queued_bytes_max:
             self.finish(RESOURCE_EXHAUSTED, "grpc: the client does not take its answers")
             return False
         if self.out_head is None:
             self.out_head, self.out_tail = head, tail
-            self.out_offset = GRPC_PREFIX_BYTES if self.is_plain_http else 0
+            self.out_offset = GRPC_PREFIX_BYTES if self.unframed else 0
         else:
             if self.queue is None:
                 self.queue = collections.deque()
             self.queue.append((head, tail))
-        if self.method is not None:
+        if self.method is not None and not self.unframed:
             self.method.sent += 1
         self.pending_bytes += size
-        self.connection.queued_bytes += size
+        count_queued(self.connection, size)
         if self.pending_bytes >= self.connection.drain_low_water_bytes:
             self.drain_armed = True
         if not self.headers_sent:
@@ -191,6 +181,34 @@ cdef class Stream:
         elif self.deferred:
             self.deferred = False
             nghttp2_session_resume_data(self.connection.session, self.stream_id)
+        self.connection.mark_dirty()
+        return True
+
+    cpdef bint begin_large(self, Py_ssize_t size) except -1:
+        """Begin a unary answer with a message of `size` bytes; `send` is then given its pieces.
+
+        Exactly `size` bytes must follow before `finish`; who cannot keep that calls `reset`.
+        """
+        cdef uint8_t[GRPC_PREFIX_BYTES] prefix
+        if self.closed or self.finishing or self.headers_sent:
+            return False
+        if not 0 <= size <= 0xFFFFFFFF:
+            raise ValueError("a gRPC message is shorter than 4 GiB")
+        encode_prefix(prefix, <uint32_t>size)
+        if self.method is not None:
+            self.method.sent += 1
+        self.unframed = True
+        return self.send(PyBytes_FromStringAndSize(<char *>prefix, GRPC_PREFIX_BYTES))
+
+    cpdef bint reset(self) except -1:
+        """Break the stream off in the middle of its answer (RST_STREAM INTERNAL_ERROR)."""
+        if self.closed or self.finishing:
+            return False
+        self.finishing = self.discarding = True
+        if self.method is not None:
+            self.method.count_end(INTERNAL, self.began_s)
+        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
+                                  NGHTTP2_INTERNAL_ERROR)
         self.connection.mark_dirty()
         return True
 
@@ -230,7 +248,7 @@ cdef class Stream:
         fields = [(b":status", b"%d" % status), (b"content-type", content_type), *headers]
         if length >= 0:
             fields.append((b"content-length", b"%d" % length))
-        self.is_plain_http = self.headers_sent = True
+        self.is_plain_http = self.unframed = self.headers_sent = True
         provider.source.ptr = <void *>self
         provider.read_callback = stream_read
         submit_fields(
@@ -247,47 +265,23 @@ cdef class Stream:
         return self.finish()
 
     cdef int submit_headers(self) except -1:
-        cdef nghttp2_nv[2] nva
         cdef nghttp2_data_provider provider
-        nva[0] = STATUS_200
-        nva[1] = CONTENT_TYPE_GRPC
         provider.source.ptr = <void *>self
         provider.read_callback = stream_read
         self.headers_sent = True
-        if nghttp2_submit_response(
-                self.connection.session, self.stream_id, nva, 2, &provider) == NGHTTP2_ERR_NOMEM:
-            raise MemoryError
-        return 0
+        return submit_grpc_headers(self.connection.session, self.stream_id, &provider)
 
     cdef int submit_trailers(self, bint headers_too) noexcept:
         """Submit the status: after the data, or as the whole answer (`headers_too`)."""
-        cdef nghttp2_nv[4] nva
-        cdef char[12] digits
-        cdef int count = 0
-        if headers_too:
-            nva[0] = STATUS_200
-            nva[1] = CONTENT_TYPE_GRPC
-            count = 2
-        if self.status_code == 0:
-            nva[count] = GRPC_STATUS_OK
-            count += 1
-        else:
-            nva[count] = field("grpc-status", 11, digits,
-                               snprintf(digits, 12, "%d", self.status_code), 0)
-            nva[count + 1] = field("grpc-message", 12, PyBytes_AS_STRING(self.status_text),
-                                   PyBytes_GET_SIZE(self.status_text), 0)
-            count += 2
-        if headers_too:
-            return nghttp2_submit_response(
-                self.connection.session, self.stream_id, nva, count, NULL)
-        return nghttp2_submit_trailer(self.connection.session, self.stream_id, nva, count)
+        return submit_grpc_status(self.connection.session, self.stream_id, self.status_code,
+                                  self.status_text, headers_too)
 
     cdef int copy_pending(self, OutBuffer *out, size_t length) except -1:
         """Append the next `length` <= pending_bytes queued bytes to `out` and forget them."""
         cdef uint8_t[GRPC_PREFIX_BYTES] prefix
         cdef Py_ssize_t head_size, tail_size, take, left = <Py_ssize_t>length
         self.pending_bytes -= left
-        self.connection.queued_bytes -= left
+        count_queued(self.connection, -left)
         while left > 0:
             head_size = PyBytes_GET_SIZE(self.out_head)
             tail_size = 0 if self.out_tail is None else PyBytes_GET_SIZE(self.out_tail)
@@ -306,7 +300,7 @@ cdef class Stream:
             self.out_offset += take
             left -= take
             if self.out_offset == GRPC_PREFIX_BYTES + head_size + tail_size:
-                self.out_offset = GRPC_PREFIX_BYTES if self.is_plain_http else 0
+                self.out_offset = GRPC_PREFIX_BYTES if self.unframed else 0
                 if self.queue:
                     self.out_head, self.out_tail = self.queue.popleft()
                 else:
@@ -323,14 +317,15 @@ cdef class Stream:
         """Look at one header field and keep a reference to it."""
         cdef nghttp2_vec n = nghttp2_rcbuf_get_buf(name)
         cdef nghttp2_vec v = nghttp2_rcbuf_get_buf(value)
-        cdef int capacity
-        cdef void *grown
+        cdef Py_ssize_t size = n.len + v.len + HEADER_FIELD_OVERHEAD
         if self.headers_too_large:
             return 0
-        self.header_bytes += n.len + v.len + HEADER_FIELD_OVERHEAD
-        if self.header_bytes > self.connection.header_bytes_max:
+        if self.held_bytes + size > self.connection.header_bytes_max \
+                or partial_full(self.connection, size):
             self.headers_too_large = True
             return 0
+        self.held_bytes += size
+        count_partial(self.connection, size)
         if n.len > 0 and n.base[0] == c':':
             if equals(n, ":path", 5) and self.path_field == NULL:
                 nghttp2_rcbuf_incref(value)
@@ -346,18 +341,7 @@ cdef class Stream:
             self.is_grpc = v.len >= 16 and memcmp(v.base, "application/grpc", 16) == 0
         elif equals(n, "grpc-timeout", 12):
             self.timeout_s = parse_timeout(v.base, v.len)
-        if self.field_count == self.field_capacity:
-            capacity = max(FIELDS_AT_FIRST, self.field_capacity * 2)
-            grown = PyMem_Realloc(self.fields, capacity * sizeof(HeaderField))
-            if grown == NULL:
-                raise MemoryError
-            self.fields = <HeaderField *>grown
-            self.field_capacity = capacity
-        nghttp2_rcbuf_incref(name)
-        nghttp2_rcbuf_incref(value)
-        self.fields[self.field_count].name = name
-        self.fields[self.field_count].value = value
-        self.field_count += 1
+        keep_field(&self.fields, name, value)
         return 0
 
     cdef int headers_complete(self) except -1:
@@ -433,6 +417,11 @@ cdef class Stream:
         if self.message_filled + <Py_ssize_t>length > self.connection.request_bytes_max:
             self.reply_http(413, b"text/plain", b"request body too large\n")
             return 0
+        if partial_full(self.connection, length):
+            self.reply_http(503, b"text/plain", b"too many incomplete requests\n")
+            return 0
+        self.held_bytes += length
+        count_partial(self.connection, length)
         part = PyBytes_FromStringAndSize(<char *>data, length)
         self.message = part if self.message is None else self.message + part
         self.message_filled += length
@@ -460,18 +449,18 @@ cdef class Stream:
                 RESOURCE_EXHAUSTED, "grpc: received message larger than max "
                 f"({size} vs. {connection.request_bytes_max})")
             return 0
-        if connection.partial_bytes + size > connection.partial_bytes_max:
+        if partial_full(connection, size):
             self.finish(RESOURCE_EXHAUSTED, "grpc: too many incomplete messages on the connection")
             return 0
         self.message = PyBytes_FromStringAndSize(NULL, size)
         self.message_size = size
         self.message_filled = 0
-        connection.partial_bytes += size
+        count_partial(connection, size)
         return 1
 
     cdef int end_message(self) except -1:
         """Give a complete message to a streaming handler, or keep it for the unary one."""
-        self.connection.partial_bytes -= self.message_size
+        count_partial(self.connection, -self.message_size)
         self.prefix_filled = 0
         self.method.received += 1
         if not self.method.is_streaming:
@@ -519,6 +508,7 @@ cdef class Stream:
             (<Stream>self.next_stream).previous_stream = <void *>self
         connection.first_stream = <void *>self
         self.attached = True
+        connection.totals.streams += 1
         Py_INCREF(self)
         return 0
 
@@ -536,11 +526,14 @@ cdef class Stream:
         if self.next_stream != NULL:
             (<Stream>self.next_stream).previous_stream = self.previous_stream
         self.previous_stream = self.next_stream = NULL
-        connection.queued_bytes -= self.pending_bytes
+        connection.totals.streams -= 1
+        count_queued(connection, -self.pending_bytes)
         if self.method is not None and not self.finishing:
             self.method.count_end(CANCELED, self.began_s)
         if self.is_grpc and self.message is not None and not self.message_complete:
-            connection.partial_bytes -= self.message_size
+            count_partial(connection, -self.message_size)
+        count_partial(connection, -self.held_bytes)
+        self.held_bytes = 0
         self.pending_bytes = 0
         self.queue = self.out_head = self.out_tail = self.message = None
         handler, on_closed = self.handler, self.on_closed

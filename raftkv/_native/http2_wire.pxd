@@ -25,6 +25,14 @@ cdef int submit_fields(
     nghttp2_session *session, int32_t stream_id, list fields, nghttp2_data_provider *provider
 ) except -1
 
+cdef int submit_grpc_headers(
+    nghttp2_session *session, int32_t stream_id, nghttp2_data_provider *provider
+) except -1
+# `text` is percent-encoded; it is not looked at where the code is 0.
+cdef int submit_grpc_status(
+    nghttp2_session *session, int32_t stream_id, int code, bytes text, bint headers_too
+) noexcept
+
 
 cdef inline nghttp2_nv field(const char *name, size_t name_length, const char *value,
                              size_t value_length, uint8_t flags) noexcept:

@@ -3,6 +3,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
 from libc.stdint cimport int32_t, uint8_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from raftkv._native.nghttp2 cimport *
@@ -77,3 +78,45 @@ cdef int submit_fields(nghttp2_session *session, int32_t stream_id, list fields,
                            PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
         count += 1
     return 0 if nghttp2_submit_response(session, stream_id, nva, count, provider) == 0 else 1
+
+
+cdef nghttp2_nv STATUS_200 = field(":status", 7, "200", 3, CONSTANT_FIELD)
+cdef nghttp2_nv CONTENT_TYPE_GRPC = field(
+    "content-type", 12, "application/grpc", 16, CONSTANT_FIELD)
+cdef nghttp2_nv GRPC_STATUS_OK = field("grpc-status", 11, "0", 1, CONSTANT_FIELD)
+
+
+cdef int submit_grpc_headers(
+    nghttp2_session *session, int32_t stream_id, nghttp2_data_provider *provider
+) except -1:
+    """Submit the headers of an answer whose messages `provider` gives."""
+    cdef nghttp2_nv[2] nva
+    nva[0] = STATUS_200
+    nva[1] = CONTENT_TYPE_GRPC
+    if nghttp2_submit_response(session, stream_id, nva, 2, provider) == NGHTTP2_ERR_NOMEM:
+        raise MemoryError
+    return 0
+
+
+cdef int submit_grpc_status(
+    nghttp2_session *session, int32_t stream_id, int code, bytes text, bint headers_too
+) noexcept:
+    """Submit a status: after the data, or as the whole answer (`headers_too`)."""
+    cdef nghttp2_nv[4] nva
+    cdef char[12] digits
+    cdef int count = 0
+    if headers_too:
+        nva[0] = STATUS_200
+        nva[1] = CONTENT_TYPE_GRPC
+        count = 2
+    if code == 0:
+        nva[count] = GRPC_STATUS_OK
+        count += 1
+    else:
+        nva[count] = field("grpc-status", 11, digits, snprintf(digits, 12, "%d", code), 0)
+        nva[count + 1] = field("grpc-message", 12, PyBytes_AS_STRING(text),
+                               PyBytes_GET_SIZE(text), 0)
+        count += 2
+    if headers_too:
+        return nghttp2_submit_response(session, stream_id, nva, count, NULL)
+    return nghttp2_submit_trailer(session, stream_id, nva, count)

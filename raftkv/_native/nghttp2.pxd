@@ -68,6 +68,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_NV_FLAG_NO_COPY_VALUE
         NGHTTP2_NO_ERROR
         NGHTTP2_INTERNAL_ERROR
+        NGHTTP2_REFUSED_STREAM
         NGHTTP2_ENHANCE_YOUR_CALM
         NGHTTP2_DATA_FLAG_EOF
         NGHTTP2_DATA_FLAG_NO_END_STREAM
@@ -114,6 +115,7 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_option_new(nghttp2_option **option)
     void nghttp2_option_del(nghttp2_option *option)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *option, int value)
+    void nghttp2_option_set_no_http_messaging(nghttp2_option *option, int value)
     void nghttp2_option_set_stream_reset_rate_limit(
         nghttp2_option *option, uint64_t burst, uint64_t rate)
 
@@ -144,6 +146,7 @@ cdef extern from "nghttp2/nghttp2.h":
         nghttp2_session *session, int32_t stream_id, const nghttp2_nv *headers, size_t count)
     int nghttp2_submit_rst_stream(
         nghttp2_session *session, uint8_t flags, int32_t stream_id, uint32_t error_code)
+    int nghttp2_submit_ping(nghttp2_session *session, uint8_t flags, const uint8_t *opaque)
     int nghttp2_submit_goaway(
         nghttp2_session *session, uint8_t flags, int32_t last_stream_id, uint32_t error_code,
         const uint8_t *opaque, size_t opaque_length)

@@ -2,9 +2,11 @@
 
 import asyncio
 
-from raftkv._native.http2 import Limits, MethodTable, Server
+from raftkv._native.http2 import Limits, Server
 from raftkv.config import REQUEST_OVERHEAD_BYTES
 from raftkv.errors import ErrorCode, StoreError
+from raftkv.rpc.auth import AuthService, make_gate, make_tokens
+from raftkv.rpc.auth_gate import GuardedMethodTable
 from raftkv.rpc.cluster import ClusterService
 from raftkv.rpc.downgrade import DowngradeService
 from raftkv.rpc.election import ElectionService
@@ -12,6 +14,7 @@ from raftkv.rpc.http_front import HttpFront
 from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
 from raftkv.rpc.listeners import Listeners
+from raftkv.rpc.local_call import LocalServices
 from raftkv.rpc.lock import LockService
 from raftkv.rpc.maintenance import MaintenanceService
 from raftkv.rpc.range_stream import RangeStreamService
@@ -34,7 +37,8 @@ class Front:
     def __init__(self, opened: OpenMember) -> None:
         member = opened.member
         self._member = member
-        methods = MethodTable()
+        tokens = make_tokens(member)
+        methods = GuardedMethodTable(make_gate(member, tokens))
         self._registry = ServiceRegistry(methods, refuse=self._refuse)
         self._watch = WatchService(member)
         kv = KvService(member)
@@ -45,10 +49,13 @@ class Front:
         ClusterService(member).register(methods, self._registry)
         MaintenanceService(member).register(self._registry)
         DowngradeService(member).register(self._registry)
-        RangeStreamService(member, kv).register(self._registry)
-        LockService(kv, self._watch, lease).register(self._registry)
-        ElectionService(kv, self._watch, lease).register(self._registry)
+        services = LocalServices(methods)
+        RangeStreamService(member, services).register(self._registry)
+        LockService(services, lease).register(self._registry)
+        ElectionService(services, lease).register(self._registry)
         SnapshotService(member).register(self._registry)
+        self._auth = AuthService(member, tokens)
+        self._auth.register(self._registry)
         self._http = HttpFront(opened, methods, kv)
         limits = Limits()
         self._server = Server(
@@ -60,6 +67,8 @@ class Front:
                     member.config.concurrent_streams_max, limits.concurrent_streams_max
                 ),
                 ping_interval_min_s=member.config.keep_alive.interval_min_s,
+                ping_client_after_s=member.config.keep_alive.interval_s,
+                ping_answer_s=member.config.keep_alive.timeout_s,
             ),
             self._http.serve_stream,
             self._http.open_stream,
@@ -98,6 +107,7 @@ class Front:
             self._leader_check.cancel()
         self._listeners.close()
         await self._registry.close()
+        self._auth.close()
         self._server.goaway()
         self._server.close()
         self._http.close()
