@@ -8,11 +8,10 @@ from raftkv.pb.etcd import election_pb2 as pb
 from raftkv.pb.etcd import kv_pb2
 from raftkv.pb.etcd import rpc_pb2 as rpc
 from raftkv.rpc.grpc_status import RpcError
-from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
+from raftkv.rpc.local_call import LocalServices
 from raftkv.rpc.ownership import Keys, end_of, first_of, prefix_of
 from raftkv.rpc.registry import Call, ServiceRegistry
-from raftkv.rpc.watch import WatchService
 
 __all__ = ["ElectionService"]
 
@@ -24,8 +23,8 @@ NO_LEADER = "election: no leader"
 class ElectionService:
     """Campaign waits until the caller leads; its leadership lasts as long as its lease or key."""
 
-    def __init__(self, kv: KvService, watch: WatchService, lease: LeaseService) -> None:
-        self._services = (kv, watch, lease)
+    def __init__(self, services: LocalServices, lease: LeaseService) -> None:
+        self._services = (services, lease)
 
     def register(self, registry: ServiceRegistry) -> None:
         """Add the methods of the service."""
@@ -149,7 +148,7 @@ def _is(leader: pb.LeaderKey) -> rpc.Compare:
 
 
 def _ends(response: rpc.WatchResponse) -> bool:
-    """Tell whether a watch is compacted, so that one must look again. Raises RpcError if refused."""
+    """Tell whether a watch is compacted: look again. Raises RpcError where it is refused."""
     if response.canceled and not response.compact_revision:
         raise RpcError(GrpcStatus.UNKNOWN, response.cancel_reason)
     return response.canceled

@@ -6,6 +6,7 @@ from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.rpc.auth_judged import is_judged
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -109,9 +110,15 @@ class KvService:
             self._member.propose(kind, message, stream)
 
     def _serve_range(self, waiter: Waiter, message: bytes) -> None:
+        if self._member.auth.stamp is not None and not is_judged(waiter):
+            waiter.fail(*ERRORS[ErrorCode.AUTH_OLD_REVISION])  # asked while there were no users
+            return
         _answer(waiter, self._store.range(message, self._member.node.term))
 
     def _serve_txn(self, waiter: Waiter, message: bytes) -> None:
+        if self._member.auth.stamp is not None and not is_judged(waiter):
+            waiter.fail(*ERRORS[ErrorCode.AUTH_OLD_REVISION])
+            return
         _answer(waiter, self._store.txn_read(message, self._member.node.term))
 
 

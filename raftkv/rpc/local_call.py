@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from raftkv._native.http2 import Stream
+from raftkv._native.http2 import MethodTable, Stream
 from raftkv.errors import GrpcStatus
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.grpc_status import RpcError
 
-__all__ = ["LocalStream", "LocalWatch", "call"]
+__all__ = ["LocalServices", "LocalStream", "LocalWatch", "call"]
 
 Response = TypeVar("Response", bound=Message)
 
@@ -51,6 +51,23 @@ class LocalStream:
     def finish(self, code: int = 0, text: str = "") -> bool:
         """Take a refusal, or the end of a call that was answered."""
         return self.fail(code, text) if code else True
+
+
+class LocalServices:
+    """The handlers that clients reach, as their table has them: guarded, counted, whatever else."""
+
+    def __init__(self, methods: MethodTable) -> None:
+        """Make it when KV and Watch are in the table."""
+        self.range = _handler(methods, b"/etcdserverpb.KV/Range")
+        self.txn = _handler(methods, b"/etcdserverpb.KV/Txn")
+        self.delete_range = _handler(methods, b"/etcdserverpb.KV/DeleteRange")
+        self.open_watch = _handler(methods, b"/etcdserverpb.Watch/Watch")
+
+
+def _handler(methods: MethodTable, path: bytes) -> Callable[..., Any]:
+    method = methods.find(path)
+    assert method is not None, path
+    return method.handler
 
 
 async def call(

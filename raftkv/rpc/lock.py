@@ -7,11 +7,10 @@ from raftkv.errors import GrpcStatus
 from raftkv.pb.etcd import lock_pb2 as pb
 from raftkv.pb.etcd.rpc_pb2 import RangeRequest, ResponseHeader
 from raftkv.rpc.grpc_status import RpcError
-from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
+from raftkv.rpc.local_call import LocalServices
 from raftkv.rpc.ownership import Claim, Keys
 from raftkv.rpc.registry import ServiceRegistry
-from raftkv.rpc.watch import WatchService
 
 __all__ = ["LockService"]
 
@@ -19,10 +18,10 @@ SESSION_EXPIRED = "mutex: session is expired"
 
 
 class LockService:
-    """Lock waits until the name is the caller's; the lock lasts as long as its lease, or its key."""
+    """Lock waits until the name is the caller's: as long as its lease and its key last."""
 
-    def __init__(self, kv: KvService, watch: WatchService, lease: LeaseService) -> None:
-        self._services = (kv, watch, lease)
+    def __init__(self, services: LocalServices, lease: LeaseService) -> None:
+        self._services = (services, lease)
 
     def register(self, registry: ServiceRegistry) -> None:
         """Add the methods of the service."""

@@ -16,10 +16,8 @@ from raftkv.pb.etcd import kv_pb2
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc import local_call
 from raftkv.rpc.grpc_status import RpcError
-from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
-from raftkv.rpc.local_call import LocalStream, LocalWatch
-from raftkv.rpc.watch import WatchService
+from raftkv.rpc.local_call import LocalServices, LocalStream, LocalWatch
 
 __all__ = ["Claim", "Keys", "first_of"]
 
@@ -77,29 +75,30 @@ class Keys:
     Refusals keep etcd's text and have the code UNKNOWN, as its own services pass them on.
     """
 
-    def __init__(
-        self, kv: KvService, watch: WatchService, lease: LeaseService, caller: Stream
-    ) -> None:
-        self._kv = kv
-        self._watch = watch
+    def __init__(self, services: LocalServices, lease: LeaseService, caller: Stream) -> None:
+        self._services = services
         self._lease = lease
         self._caller = caller
 
     async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         """Read, linearizably."""
         return await _unknown(
-            local_call.call(self._kv.range, self._caller, request, pb.RangeResponse)
+            local_call.call(self._services.range, self._caller, request, pb.RangeResponse)
         )
 
     async def txn(self, request: pb.TxnRequest) -> pb.TxnResponse:
         """Run a transaction."""
-        return await _unknown(local_call.call(self._kv.txn, self._caller, request, pb.TxnResponse))
+        return await _unknown(
+            local_call.call(self._services.txn, self._caller, request, pb.TxnResponse)
+        )
 
     async def delete(self, key: bytes) -> pb.DeleteRangeResponse:
         """Delete one key."""
         request = pb.DeleteRangeRequest(key=key)
         return await _unknown(
-            local_call.call(self._kv.delete_range, self._caller, request, pb.DeleteRangeResponse)
+            local_call.call(
+                self._services.delete_range, self._caller, request, pb.DeleteRangeResponse
+            )
         )
 
     def abandon(self, key: bytes) -> None:
@@ -107,11 +106,11 @@ class Keys:
         stream = LocalStream(self._caller)
         stream.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         request = pb.DeleteRangeRequest(key=key)
-        self._kv.delete_range(cast(Stream, stream), request.SerializeToString())
+        self._services.delete_range(cast(Stream, stream), request.SerializeToString())
 
     def watch(self, create: pb.WatchCreateRequest) -> LocalWatch:
         """Watch a range."""
-        return LocalWatch(self._watch.open, self._caller, create)
+        return LocalWatch(self._services.open_watch, self._caller, create)
 
     async def session(self, lease: int) -> int:
         """Return the lease to use: the caller's, or a new one of a minute."""

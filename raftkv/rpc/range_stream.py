@@ -11,7 +11,7 @@ from raftkv.pb.etcd import kv_pb2
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc import local_call
 from raftkv.rpc.grpc_status import RpcError
-from raftkv.rpc.kv import KvService
+from raftkv.rpc.local_call import LocalServices
 from raftkv.rpc.registry import Call, ServiceRegistry
 from raftkv.server.member import Member
 
@@ -30,9 +30,9 @@ REVISION_FILTERS = "RangeStream does not support revision filters"
 class RangeStreamService:
     """Serves ranges page by page, in the order of keys only."""
 
-    def __init__(self, member: Member, kv: KvService) -> None:
+    def __init__(self, member: Member, services: LocalServices) -> None:
         self._member = member
-        self._kv = kv
+        self._services = services
         self._bytes_wanted = member.config.request_bytes_max
 
     def register(self, registry: ServiceRegistry) -> None:
@@ -64,7 +64,7 @@ class RangeStreamService:
         code = self._member.store.check_range(request.SerializeToString())
         if not code:
             _refuse_what_needs_everything(request)
-        return await local_call.call(self._kv.range, stream, count, pb.RangeResponse)
+        return await local_call.call(self._services.range, stream, count, pb.RangeResponse)
 
     async def _send_pages(
         self,

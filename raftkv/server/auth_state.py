@@ -33,6 +33,8 @@ class AuthState:
         """What a command allowed now is stamped with; None while authentication is off."""
         self.on_change: list[Callable[[], None]] = []
         """Called after users, roles or permissions have changed."""
+        self.on_use: Callable[[bytes, int], object] = lambda _token_id, _used_ms: None
+        """Told when a token was used at another member, in milliseconds of wall time."""
         self._records = records
         self._set_stamp = set_stamp
 

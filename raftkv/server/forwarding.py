@@ -2,7 +2,8 @@
 
 u8 what, little-endian fields, then a payload:
 `PROPOSE u64 term, batch` asks the leader of that very term to propose a batch;
-`REFUSED u64 batch id, u8 error code` tells its sender that this certainly did not happen.
+`REFUSED u64 batch id, u8 error code` tells its sender that this certainly did not happen;
+`TOKEN_USED u64 milliseconds, token id` tells when a client used a token, so that it lives on here.
 """
 
 import struct
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 
 from raftkv.errors import ErrorCode
 
-__all__ = ["Propose", "Refused", "decode", "encode"]
+__all__ = ["Forwarded", "Propose", "Refused", "TokenUsed", "decode", "encode"]
 
-_PROPOSE, _REFUSED = 1, 2
+_PROPOSE, _REFUSED, _TOKEN_USED = 1, 2, 3
 _NUMBER = struct.Struct("<BQ")
 _REFUSAL = struct.Struct("<BQB")
 
@@ -33,22 +34,37 @@ class Refused:
     code: ErrorCode
 
 
-def encode(message: Propose | Refused) -> bytes:
+@dataclass(frozen=True, slots=True)
+class TokenUsed:
+    """A token was used at this wall time, in milliseconds."""
+
+    used_ms: int
+    token_id: bytes
+
+
+Forwarded = Propose | Refused | TokenUsed
+
+
+def encode(message: Forwarded) -> bytes:
     """Return the bytes of a message."""
     match message:
         case Propose(term, batch):
             return _NUMBER.pack(_PROPOSE, term) + batch
         case Refused(batch_id, code):
             return _REFUSAL.pack(_REFUSED, batch_id, code)
+        case TokenUsed(used_ms, token_id):
+            return _NUMBER.pack(_TOKEN_USED, used_ms) + token_id
 
 
-def decode(data: bytes) -> Propose | Refused:
+def decode(data: bytes) -> Forwarded:
     """Read a message. Raises ValueError for anything that `encode` does not make."""
     if len(data) < _NUMBER.size:
         raise ValueError("a forwarded message ends early")
     what, number = _NUMBER.unpack_from(data)
     if what == _PROPOSE:
         return Propose(number, data[_NUMBER.size :])
+    if what == _TOKEN_USED:
+        return TokenUsed(number, data[_NUMBER.size :])
     if what == _REFUSED and len(data) == _REFUSAL.size:
         return Refused(number, ErrorCode(data[-1]))
     raise ValueError(f"unknown or malformed forwarded message {what}")

@@ -264,6 +264,8 @@ class Member:
             message = forwarding.decode(data)
             if isinstance(message, forwarding.Propose):
                 self._propose_for(sender, message)
+            elif isinstance(message, forwarding.TokenUsed):
+                self.auth.on_use(message.token_id, message.used_ms)
             else:
                 self.proposals.refuse(message.batch_id, message.code)
         except ValueError as error:

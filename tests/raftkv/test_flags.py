@@ -69,7 +69,7 @@ def test_a_member_missing_from_the_initial_cluster_is_refused() -> None:
         ("--auto-compaction-mode=sometimes", "must be one of periodic, revision"),
         ("--auto-compaction-retention=soon", "does not suit mode periodic"),
         ("--initial-cluster-state=lost", "must be one of new, existing"),
-        ("--auth-token=jwt", "not supported yet"),
+        ("--auth-token=jwt", "sign-method must be one of"),
     ],
 )
 def test_a_bad_value_is_named(argument: str, words: str) -> None:

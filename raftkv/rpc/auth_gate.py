@@ -1,0 +1,177 @@
+"""The one place that every call passes: who asks, may he, and is that still so when it happens.
+
+Services register with a `GuardedMethodTable` and know nothing of users. While authentication is
+off a call costs one `is None` more. While it is on:
+
+- the caller's name comes from the call's metadata or certificate (`auth_identity`), and the
+  method's rule (`auth_rules`) judges the request by what this member has applied;
+- what a handler then proposes is stamped with the revision of users and roles that it was judged
+  under, and refused where another holds when it is applied (`server/auth_stamp`);
+- what a handler reads is judged once more when the answer leaves: a linearizable read has caught up
+  by then, so that nothing is told to who had lost the right to it before he asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from google.protobuf.message import DecodeError, Message
+
+from raftkv._native.http2 import MethodTable, Stream, StreamHandler
+from raftkv.errors import ERRORS, ErrorCode
+from raftkv.rpc.auth_identity import Identity
+from raftkv.rpc.auth_judged import JudgedStream
+from raftkv.rpc.auth_rules import FREE, Facts, Rule, rule_for
+from raftkv.rpc.auth_watch import GuardedWatch
+from raftkv.rpc.grpc_status import status_of
+from raftkv.server.auth_stamp import CHECKED
+from raftkv.server.member import Member
+
+__all__ = ["AuthGate", "GuardedMethodTable"]
+
+UnaryHandler = Callable[[Stream, bytes], object]
+OpenHandler = Callable[[Stream], StreamHandler]
+
+WATCH = "/etcdserverpb.Watch/Watch"
+
+
+class AuthGate:
+    """Judges the calls of one member's clients."""
+
+    def __init__(self, member: Member, identity: Identity) -> None:
+        self._member = member
+        self._auth = member.auth
+        self._identity = identity
+        self._facts = Facts(member.auth.store, member.store)
+
+    def unary(self, path: str, handler: UnaryHandler) -> UnaryHandler:
+        """Return a handler that lets through to `handler` what is allowed."""
+        auth, rule = self._auth, None if path in FREE else rule_for(path)
+
+        def guarded(stream: Stream, message: bytes) -> object:
+            if auth.stamp is None:
+                return handler(stream, message)
+            if rule is None:
+                return self._pass(handler, stream, message)
+            return self._judge_call(rule, handler, stream, message)
+
+        return guarded
+
+    def streaming(self, path: str, open_handler: OpenHandler) -> OpenHandler:
+        """Return an opener whose handlers let through what is allowed."""
+        if path in FREE:
+            return open_handler
+        rule = rule_for(path)
+
+        def guarded(stream: Stream) -> StreamHandler:
+            if path == WATCH:
+                return GuardedWatch(self, rule, stream, open_handler(stream), self._member)
+            judged = JudgedStream(stream)
+            inner = open_handler(cast(Stream, judged) if rule.reads else stream)
+            return GuardedCall(self, rule, judged, inner)
+
+        return guarded
+
+    @property
+    def is_open(self) -> bool:
+        """Whether authentication is off."""
+        return self._auth.stamp is None
+
+    def refuse(self, rule: Rule, stream: Stream, request: Message | None) -> ErrorCode | None:
+        """Return why this call may not be, if so."""
+        name = self._identity.of(stream)
+        if isinstance(name, ErrorCode):
+            return name
+        return rule.refuse(self._facts, name, request)
+
+    def enter(self, handler: Callable[..., object], *arguments: object) -> object:
+        """Call what was just allowed, so that it proposes under this moment's stamp."""
+        token = CHECKED.set(self._auth.stamp)
+        try:
+            return handler(*arguments)
+        finally:
+            CHECKED.reset(token)
+
+    def _judge_call(
+        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes
+    ) -> object:
+        if rule.malformed is not None:
+            code = rule.malformed(self._member.store, message)
+            if code:
+                return stream.fail(*ERRORS[ErrorCode(code)])
+        try:
+            request = rule.request.FromString(message) if rule.request else None
+        except DecodeError as error:
+            return stream.fail(*status_of(error))
+        refusal = self.refuse(rule, stream, request)
+        if refusal:
+            return stream.fail(*ERRORS[refusal])
+        return self._pass(handler, self._judged(rule, stream, request), message)
+
+    def _judged(self, rule: Rule, stream: Stream, request: Message | None) -> Stream:
+        """Return the stream to answer to."""
+        if not rule.reads:
+            return stream
+        judged = JudgedStream(stream)
+        judged.watch_over(lambda: None if self.is_open else self.refuse(rule, stream, request))
+        return cast(Stream, judged)
+
+    def _pass(self, handler: UnaryHandler, stream: Stream, message: bytes) -> object:
+        return self.enter(handler, stream, message)
+
+
+class GuardedCall:
+    """A streaming call each of whose messages is judged; one refused ends the call."""
+
+    def __init__(
+        self, gate: AuthGate, rule: Rule, judged: JudgedStream, inner: StreamHandler
+    ) -> None:
+        self._gate = gate
+        self._rule = rule
+        self._judged = judged
+        self._inner = inner
+
+    def on_message(self, message: bytes) -> None:
+        """Judge one message and pass it on."""
+        gate, stream = self._gate, self._judged.stream
+        if gate.is_open:
+            self._inner.on_message(message)
+            return
+        try:
+            request = self._rule.request.FromString(message) if self._rule.request else None
+        except DecodeError as error:
+            stream.finish(*status_of(error))
+            return
+        refusal = gate.refuse(self._rule, stream, request)
+        if refusal:
+            stream.finish(*ERRORS[refusal])
+            return
+        if self._rule.reads:
+            self._judged.watch_over(
+                lambda: None if gate.is_open else gate.refuse(self._rule, stream, request)
+            )
+        gate.enter(self._inner.on_message, message)
+
+    def on_half_close(self) -> None:
+        """Pass it on."""
+        self._inner.on_half_close()
+
+    def on_closed(self) -> None:
+        """Pass it on."""
+        self._inner.on_closed()
+
+
+class GuardedMethodTable(MethodTable):
+    """A table of routes whose handlers the gate guards."""
+
+    def __init__(self, gate: AuthGate) -> None:
+        self._gate = gate
+
+    def unary(self, path: bytes, handler: UnaryHandler) -> None:
+        """Route a path to a guarded handler."""
+        super().unary(path, self._gate.unary(path.decode(), handler))
+
+    def streaming(self, path: bytes, open_handler: OpenHandler) -> None:
+        """Route a path to an opener of guarded handlers."""
+        super().streaming(path, self._gate.streaming(path.decode(), open_handler))
