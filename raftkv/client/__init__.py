@@ -8,6 +8,7 @@ async with Client(["127.0.0.1:2379"]) as client:
 """
 
 from raftkv.client.client import Client
+from raftkv.client.concurrency import Election, ElectionError, Mutex, Session, SessionExpiredError
 from raftkv.client.endpoints import Credentials, parse_endpoint
 from raftkv.client.errors import (
     ClientError,
@@ -25,9 +26,14 @@ __all__ = [
     "ClientError",
     "CompactedError",
     "Credentials",
+    "Election",
+    "ElectionError",
     "FutureRevisionError",
     "LeaseKeeper",
     "LeaseNotFoundError",
+    "Mutex",
+    "Session",
+    "SessionExpiredError",
     "UnavailableError",
     "Watch",
     "WatchCanceledError",

@@ -208,6 +208,50 @@ class Client:
         """Stream one member's database; see `snapshot_stream`. No time limit unless given."""
         return snapshot_stream(self.endpoints, timeout_s)
 
+    async def member_add(
+        self, peer_urls: Sequence[str], *, learner: bool = False
+    ) -> pb.MemberAddResponse:
+        """Add a member that is to be started afterwards."""
+        request = pb.MemberAddRequest(peerURLs=peer_urls, isLearner=learner)
+        return await self._call("Cluster/MemberAdd", request, pb.MemberAddResponse)
+
+    async def member_remove(self, member_id: int) -> pb.MemberRemoveResponse:
+        request = pb.MemberRemoveRequest(ID=member_id)
+        return await self._call("Cluster/MemberRemove", request, pb.MemberRemoveResponse)
+
+    async def member_update(
+        self, member_id: int, peer_urls: Sequence[str]
+    ) -> pb.MemberUpdateResponse:
+        request = pb.MemberUpdateRequest(ID=member_id, peerURLs=peer_urls)
+        return await self._call("Cluster/MemberUpdate", request, pb.MemberUpdateResponse)
+
+    async def member_promote(self, member_id: int) -> pb.MemberPromoteResponse:
+        """Make a learner that is level with the leader a voter."""
+        request = pb.MemberPromoteRequest(ID=member_id)
+        return await self._call("Cluster/MemberPromote", request, pb.MemberPromoteResponse)
+
+    async def alarm_disarm(self, member_id: int, alarm: pb.AlarmType) -> pb.AlarmResponse:
+        request = pb.AlarmRequest(
+            action=pb.AlarmRequest.DEACTIVATE, memberID=member_id, alarm=alarm
+        )
+        return await self._call("Maintenance/Alarm", request, pb.AlarmResponse)
+
+    async def defragment(self, endpoint: int = 0) -> pb.DefragmentResponse:
+        """Defragment one member; etcd stops serving meanwhile, raftkv does not."""
+        method, request = "Maintenance/Defragment", pb.DefragmentRequest()
+        return await self._call_at(endpoint, method, request, pb.DefragmentResponse, self.timeout_s)
+
+    async def move_leader(self, target: int) -> pb.MoveLeaderResponse:
+        """Let the member `target` lead; to be sent to the leader."""
+        request = pb.MoveLeaderRequest(targetID=target)
+        return await self._call("Maintenance/MoveLeader", request, pb.MoveLeaderResponse)
+
+    async def downgrade(
+        self, action: pb.DowngradeRequest.DowngradeAction, version: str = ""
+    ) -> pb.DowngradeResponse:
+        request = pb.DowngradeRequest(action=action, version=version)
+        return await self._call("Maintenance/Downgrade", request, pb.DowngradeResponse)
+
     # Carrying it out
 
     async def _call(

@@ -8,7 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from raftkv.client import ClientError
-from raftkv.ctl import endpoint, help_text, kv, lease, member, output, snapshot, txn, version, watch
+from raftkv.ctl import (
+    endpoint,
+    help_text,
+    kv,
+    lease,
+    lock,
+    maintenance,
+    member,
+    output,
+    snapshot,
+    txn,
+    version,
+    watch,
+)
 from raftkv.ctl.command import GLOBAL_FLAGS, Command, Context
 from raftkv.ctl.errors import CommandError, ExitCode, explain
 from raftkv.ctl.flag_set import Line, parse
@@ -20,22 +33,18 @@ COMMANDS: tuple[Command, ...] = (
     *lease.COMMANDS,
     *endpoint.COMMANDS,
     *member.COMMANDS,
+    *maintenance.COMMANDS,
+    *lock.COMMANDS,
     *snapshot.COMMANDS,
     *version.COMMANDS,
 )
 
 NOT_BUILT = frozenset(
     {
-        "alarm",
         "auth",
         "check",
         "completion",
-        "defrag",
-        "downgrade",
-        "elect",
-        "lock",
         "make-mirror",
-        "move-leader",
         "options",
         "role",
         "user",

@@ -10,13 +10,13 @@ from raftkv.client import Client, Credentials
 from raftkv.ctl.errors import CommandError, ExitCode
 from raftkv.ctl.flag_set import Flag, Flags, Line
 
-FORMATS = ("simple", "json", "fields", "table")
+FORMATS = ("simple", "json", "fields", "table", "protobuf")
 
 NOT_YET = "is not supported yet"
 
 GLOBAL_FLAGS = (
     Flag("endpoints", "127.0.0.1:2379", "members to talk to, separated by commas"),
-    Flag("write-out", "", "output format: simple, json, fields or table", "w"),
+    Flag("write-out", "", f"output format: {', '.join(FORMATS)}", "w"),
     Flag("hex", False, "print byte strings as hex encoded strings"),
     Flag("command-timeout", 5.0, "time for a short command to end, such as 500ms or 10s"),
     Flag("dial-timeout", 2.0, "accepted for etcdctl's sake; --command-timeout bounds all"),
@@ -68,16 +68,26 @@ class Context:
     def hex(self) -> bool:
         return self.flags.switch("hex")
 
-    def format(self, table_on_terminal: bool = False) -> str:
-        """The output format: what -w says; else a table for people where the verb has one."""
+    def format(
+        self, table_on_terminal: bool = False, refused: tuple[str, ...] = ("protobuf",)
+    ) -> str:
+        """The output format: what -w says; else a table for people where the verb has one.
+
+        `refused` are the formats that the verb does not have.
+        """
         asked = self.flags.text("write-out")
-        if asked == "protobuf":
-            raise CommandError(ExitCode.BAD_FEATURE, "protobuf is not supported as output yet")
         if asked and asked not in FORMATS:
             raise CommandError(
                 ExitCode.BAD_FEATURE,
                 "unsupported output format",
                 f"Choose of {', '.join(FORMATS)}.",
+            )
+        if asked in refused:
+            others = [one for one in FORMATS if one not in refused]
+            raise CommandError(
+                ExitCode.BAD_FEATURE,
+                f"{asked} not supported as output format",
+                f"Choose {' or '.join(others)} for this command.",
             )
         if not asked:
             return "table" if table_on_terminal and self.is_terminal else "simple"

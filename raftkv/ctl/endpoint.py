@@ -25,7 +25,7 @@ HEALTH_KEY = b"health"
 Answer = TypeVar("Answer")
 
 
-async def _endpoints(context: Context, line: Line) -> tuple[str, ...]:
+async def endpoints_of(context: Context, line: Line) -> tuple[str, ...]:
     """Give the endpoints to ask: the given ones, or with --cluster every member's client URLs."""
     if not line.flags.switch("cluster"):
         return context.endpoints
@@ -62,7 +62,7 @@ async def _ask_each(
 
 async def status(context: Context, line: Line) -> None:
     written = context.format(table_on_terminal=True)
-    endpoints = await _endpoints(context, line)
+    endpoints = await endpoints_of(context, line)
     answers, failed = await _ask_each(context, endpoints, "status", lambda c: c.status(0))
     match written:
         case "json":
@@ -118,7 +118,7 @@ def _status_fields(endpoint: str, response: pb.StatusResponse) -> list[str]:
 
 async def hash_kv(context: Context, line: Line) -> None:
     written = context.format(table_on_terminal=True)
-    endpoints, revision = await _endpoints(context, line), line.flags.number("rev")
+    endpoints, revision = await endpoints_of(context, line), line.flags.number("rev")
     answers, failed = await _ask_each(
         context, endpoints, "hash", lambda client: client.hash_kv(revision, 0)
     )
@@ -181,7 +181,7 @@ async def _alarms(client: Client) -> str:
 
 async def health(context: Context, line: Line) -> None:
     written = context.format(table_on_terminal=True)
-    endpoints = await _endpoints(context, line)
+    endpoints = await endpoints_of(context, line)
     results = await asyncio.gather(*(_health_of(context, name) for name in endpoints))
     match written:
         case "json":

@@ -23,9 +23,12 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command that cannot be carried out. `hint` says what to do about it, or is empty."""
+    """A command that cannot be carried out. `hint` says what to do about it, or is empty.
 
-    def __init__(self, code: ExitCode, text: str, hint: str = "") -> None:
+    `code` is another's exit code where the command was to run another.
+    """
+
+    def __init__(self, code: ExitCode | int, text: str, hint: str = "") -> None:
         super().__init__(text)
         self.code = code
         self.text = text

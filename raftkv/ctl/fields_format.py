@@ -68,3 +68,11 @@ def watch_response(source: pb.WatchResponse) -> Iterator[str]:
         if event.HasField("prev_kv"):
             yield from key_value(event.prev_kv, "Prev")
         yield from key_value(event.kv)
+
+
+def alarm_response(source: pb.AlarmResponse) -> Iterator[str]:
+    yield from header(source.header)
+    for alarm in source.alarms:
+        yield f'"MemberID" : {alarm.memberID}'
+        yield f'"AlarmType" : {pb.AlarmType.Name(alarm.alarm)}'
+        yield ""

@@ -171,9 +171,7 @@ def delete_request(arguments: tuple[str, ...], flags: Flags) -> pb.DeleteRangeRe
 
 
 async def put(context: Context, line: Line) -> None:
-    written = context.format()
-    if written == "table":
-        raise output.no_table()
+    written = context.format(refused=("table",))
     request = put_request(line.arguments, line.flags)
     async with context.client() as client:
         response = await client.put(
@@ -184,18 +182,17 @@ async def put(context: Context, line: Line) -> None:
             ignore_value=request.ignore_value,
             ignore_lease=request.ignore_lease,
         )
-    match written:
-        case "json":
-            output.as_json(json_format.message(response))
-        case "fields":
-            output.lines(fields_format.put_response(response))
-        case _:
-            output.lines(simple_format.put_response(response, context.hex))
+    output.response(
+        written,
+        response,
+        lambda: simple_format.put_response(response, context.hex),
+        lambda: fields_format.put_response(response),
+    )
 
 
 async def get(context: Context, line: Line) -> None:
     request = range_request(line.arguments, line.flags)
-    written = context.format()
+    written = context.format(refused=())
     async with context.client() as client:
         response = await client.range(request)
     match written:
@@ -203,6 +200,8 @@ async def get(context: Context, line: Line) -> None:
             output.as_json(json_format.message(response))
         case "fields":
             output.lines(fields_format.range_response(response))
+        case "protobuf":
+            output.as_protobuf(response)
         case "table":
             _print_table(response, context)
         case _ if request.count_only:
@@ -229,19 +228,16 @@ def _print_table(response: pb.RangeResponse, context: Context) -> None:
 
 
 async def delete(context: Context, line: Line) -> None:
-    written = context.format()
-    if written == "table":
-        raise output.no_table()
+    written = context.format(refused=("table",))
     request = delete_request(line.arguments, line.flags)
     async with context.client() as client:
         response = await client.delete(request.key, request.range_end, prev_kv=request.prev_kv)
-    match written:
-        case "json":
-            output.as_json(json_format.message(response))
-        case "fields":
-            output.lines(fields_format.delete_response(response))
-        case _:
-            output.lines(simple_format.delete_response(response, context.hex))
+    output.response(
+        written,
+        response,
+        lambda: simple_format.delete_response(response, context.hex),
+        lambda: fields_format.delete_response(response),
+    )
 
 
 async def compaction(context: Context, line: Line) -> None:

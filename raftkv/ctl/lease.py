@@ -17,13 +17,6 @@ RENEW_FRACTION = 1 / 3
 """keep-alive renews when this part of the TTL has passed, as clientv3 does."""
 
 
-def _no_table(context: Context) -> str:
-    written = context.format()
-    if written == "table":
-        raise output.no_table()
-    return written
-
-
 def _flat(
     response: pb.LeaseGrantResponse | pb.LeaseKeepAliveResponse,
 ) -> dict[str, json_format.Json]:
@@ -41,7 +34,7 @@ async def grant(context: Context, line: Line) -> None:
         raise bad_arguments(
             f'bad TTL (strconv.ParseInt: parsing "{text}": invalid syntax)'
         ) from None
-    written = _no_table(context)
+    written = context.format(refused=("table",))
     async with context.client() as client:
         try:
             response = await client.lease_grant(ttl_s)
@@ -52,6 +45,8 @@ async def grant(context: Context, line: Line) -> None:
             output.as_json({**_flat(response), "Error": response.error})
         case "fields":
             output.lines([*fields_format.header(response.header), *_id_and_ttl(response)])
+        case "protobuf":
+            output.as_protobuf(response)
         case _:
             output.lines([f"lease {response.ID:016x} granted with TTL({response.TTL}s)"])
 
@@ -67,26 +62,25 @@ def _id_and_ttl(response: pb.LeaseGrantResponse | pb.LeaseKeepAliveResponse) -> 
 async def revoke(context: Context, line: Line) -> None:
     if len(line.arguments) != 1:
         raise bad_arguments("lease revoke command needs 1 argument")
-    lease, written = lease_id(line.arguments[0]), _no_table(context)
+    lease, written = lease_id(line.arguments[0]), context.format(refused=("table",))
     async with context.client() as client:
         try:
             response = await client.lease_revoke(lease)
         except ClientError as error:
             raise _failed("revoke", error) from error
-    match written:
-        case "json":
-            output.as_json(json_format.message(response))
-        case "fields":
-            output.lines(fields_format.header(response.header))
-        case _:
-            output.lines([f"lease {lease:016x} revoked"])
+    output.response(
+        written,
+        response,
+        lambda: [f"lease {lease:016x} revoked"],
+        lambda: fields_format.header(response.header),
+    )
 
 
 async def time_to_live(context: Context, line: Line) -> None:
     if len(line.arguments) != 1:
         raise bad_arguments("lease timetolive command needs lease ID as argument")
     lease, with_keys = lease_id(line.arguments[0]), line.flags.switch("keys")
-    written = _no_table(context)
+    written = context.format(refused=("table",))
     async with context.client() as client:
         response = await client.lease_time_to_live(lease, keys=with_keys)
     match written:
@@ -111,6 +105,8 @@ async def time_to_live(context: Context, line: Line) -> None:
                     *(f'"Key" : {quoted(key)}' for key in response.keys),
                 ]
             )
+        case "protobuf":
+            output.as_protobuf(response)
         case _:
             output.lines([_time_to_live_line(response, with_keys, context.hex)])
 
@@ -131,7 +127,7 @@ def _time_to_live_line(
 
 
 async def list_leases(context: Context, line: Line) -> None:
-    written = context.format()
+    written = context.format(refused=())
     async with context.client() as client:
         response = await client.lease_leases()
     match written:
@@ -141,6 +137,8 @@ async def list_leases(context: Context, line: Line) -> None:
         case "fields":
             output.lines(fields_format.header(response.header))
             output.lines(f'"ID" : {lease.ID}' for lease in response.leases)
+        case "protobuf":
+            output.as_protobuf(response)
         case "table":
             rows = [(f"{lease.ID:016x}",) for lease in response.leases]
             output.table(("LEASE",), rows, context.is_terminal)
@@ -153,7 +151,7 @@ async def keep_alive(context: Context, line: Line) -> None:
     if len(line.arguments) != 1:
         raise bad_arguments("lease keep-alive command needs lease ID as argument")
     lease, once = lease_id(line.arguments[0]), line.flags.switch("once")
-    written = _no_table(context)
+    written = context.format(refused=("table",))
     async with context.client() as client, client.lease_keeper(lease, ttl_s=1) as keeper:
         while True:
             response = await keeper.renew()
@@ -174,6 +172,8 @@ def _print_kept(response: pb.LeaseKeepAliveResponse, written: str) -> None:
             output.as_json(_flat(response))
         case "fields":
             output.lines([*fields_format.header(response.header), *_id_and_ttl(response)])
+        case "protobuf":
+            output.as_protobuf(response)
         case _:
             output.lines([f"lease {response.ID:016x} keepalived with TTL({response.TTL})"])
 

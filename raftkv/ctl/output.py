@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from google.protobuf.message import Message
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from raftkv.ctl import json_format
-from raftkv.ctl.errors import CommandError, ExitCode
 
 
 def lines(items: Iterable[str | bytes]) -> None:
@@ -26,12 +26,28 @@ def as_json(value: json_format.Json) -> None:
     lines([json_format.text(value)])
 
 
-def no_table() -> CommandError:
-    return CommandError(
-        ExitCode.BAD_FEATURE,
-        "table not supported as output format",
-        "Choose simple, json or fields for this command.",
-    )
+def as_protobuf(response: Message) -> None:
+    """Write a response as the API encodes it, and nothing else."""
+    sys.stdout.buffer.write(response.SerializeToString())
+    sys.stdout.buffer.flush()
+
+
+def response(
+    written: str,
+    answer: Message,
+    simple: Callable[[], Iterable[str | bytes]],
+    fields: Callable[[], Iterable[str | bytes]],
+) -> None:
+    """Write one response of the API in one of the formats but table."""
+    match written:
+        case "json":
+            as_json(json_format.message(answer))
+        case "fields":
+            lines(fields())
+        case "protobuf":
+            as_protobuf(answer)
+        case _:
+            lines(simple())
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], is_terminal: bool) -> None:

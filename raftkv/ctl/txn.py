@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from raftkv.ctl import fields_format, json_format, output, simple_format
+from raftkv.ctl import fields_format, output, simple_format
 from raftkv.ctl.command import Command, Context
 from raftkv.ctl.errors import bad_arguments
 from raftkv.ctl.flag_set import Flag, Line
@@ -14,9 +14,7 @@ from raftkv.ctl.txn_script import read_txn
 async def txn(context: Context, line: Line) -> None:
     if line.arguments:
         raise bad_arguments("txn command does not accept argument; it reads standard input")
-    written = context.format()
-    if written == "table":
-        raise output.no_table()
+    written = context.format(refused=("table",))
     interactive = line.flags.switch("interactive")
 
     def prompt(text: str) -> None:
@@ -27,13 +25,12 @@ async def txn(context: Context, line: Line) -> None:
     request = read_txn(iter(sys.stdin.readline, ""), prompt)
     async with context.client() as client:
         response = await client.txn(request)
-    match written:
-        case "json":
-            output.as_json(json_format.message(response))
-        case "fields":
-            output.lines(fields_format.txn_response(response))
-        case _:
-            output.lines(simple_format.txn_response(response, context.hex))
+    output.response(
+        written,
+        response,
+        lambda: simple_format.txn_response(response, context.hex),
+        lambda: fields_format.txn_response(response),
+    )
 
 
 COMMANDS = (

@@ -80,9 +80,7 @@ def from_environment(name: str) -> str | None:
 
 
 async def watch(context: Context, line: Line) -> None:
-    written = context.format()
-    if written == "table":
-        raise output.no_table()
+    written = context.format(refused=("table",))
     async with context.client() as client:
         if line.flags.switch("interactive"):
             await _interactive(client, written, context.hex)
@@ -134,6 +132,8 @@ async def _print(
             output.as_json(json_format.watch(response))
         case "fields":
             output.lines(fields_format.watch_response(response))
+        case "protobuf":
+            output.as_protobuf(response)
         case _:
             output.lines(simple_format.watch_response(response, as_hex))
     if command:
