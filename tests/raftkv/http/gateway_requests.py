@@ -122,7 +122,6 @@ LEASE = [
 CLUSTER = [
     ask("/v3/cluster/member/remove", ID="1"),
     ask("/v3/cluster/member/add", peerURLs=["127.0.0.1"], text=False),
-    ask("/v3/cluster/member/promote", ID="1"),
     ask("/v3/maintenance/alarm"),
     ask("/v3/maintenance/alarm", action="GET"),
     ask("/v3/maintenance/alarm", action="DEACTIVATE", alarm="NOSPACE"),
