@@ -9,12 +9,17 @@ from collections.abc import Sequence
 
 from raftkv.client import ClientError
 from raftkv.ctl import (
+    check,
+    completion,
     endpoint,
+    endpoint_status,
     help_text,
+    import_,
     kv,
     lease,
     lock,
     maintenance,
+    make_mirror,
     member,
     output,
     snapshot,
@@ -32,20 +37,21 @@ COMMANDS: tuple[Command, ...] = (
     *watch.COMMANDS,
     *lease.COMMANDS,
     *endpoint.COMMANDS,
+    *endpoint_status.COMMANDS,
     *member.COMMANDS,
     *maintenance.COMMANDS,
     *lock.COMMANDS,
     *snapshot.COMMANDS,
+    *make_mirror.COMMANDS,
+    *import_.COMMANDS,
+    *check.COMMANDS,
+    *completion.commands_for(lambda: COMMANDS),
     *version.COMMANDS,
 )
 
 NOT_BUILT = frozenset(
     {
         "auth",
-        "check",
-        "completion",
-        "make-mirror",
-        "options",
         "role",
         "user",
     }

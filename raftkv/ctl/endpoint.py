@@ -1,4 +1,4 @@
-"""endpoint status, health and hashkv: each asks every endpoint by itself."""
+"""endpoint health and hashkv, and how every endpoint is asked by itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raftkv.ctl import fields_format, json_format, output
 from raftkv.ctl.command import Command, Context
 from raftkv.ctl.errors import CommandError, ExitCode, explain
 from raftkv.ctl.flag_set import Flag, Line
-from raftkv.ctl.go_text import duration, quoted, size
+from raftkv.ctl.go_text import duration, quoted
 from raftkv.pb.etcd import rpc_pb2 as pb
 
 CLUSTER = Flag("cluster", False, "ask every member of the cluster, not only the given endpoints")
@@ -34,11 +34,12 @@ async def endpoints_of(context: Context, line: Line) -> tuple[str, ...]:
     return tuple(url for member in members for url in member.clientURLs)
 
 
-async def _ask_each(
+async def ask_each(
     context: Context,
     endpoints: tuple[str, ...],
     what: str,
     question: Callable[[Client], Awaitable[Answer]],
+    tell: bool = True,
 ) -> tuple[list[tuple[str, Answer]], bool]:
     """Ask all endpoints at once; tell failures on standard error. Second: whether one failed."""
 
@@ -54,72 +55,17 @@ async def _ask_each(
     for endpoint, answer in zip(endpoints, answers, strict=True):
         if isinstance(answer, CommandError):
             text = f"Failed to get the {what} of endpoint {endpoint} ({answer.text})"
-            print(text, file=sys.stderr)
+            if tell:
+                print(text, file=sys.stderr)
         else:
             good.append((endpoint, answer))
     return good, len(good) < len(endpoints)
 
 
-async def status(context: Context, line: Line) -> None:
-    written = context.format(table_on_terminal=True)
-    endpoints = await endpoints_of(context, line)
-    answers, failed = await _ask_each(context, endpoints, "status", lambda c: c.status(0))
-    match written:
-        case "json":
-            output.as_json(
-                [{"Endpoint": name, "Status": json_format.message(r)} for name, r in answers]
-            )
-        case "fields":
-            for name, response in answers:
-                output.lines(_status_fields(name, response))
-        case "table":
-            headers = (
-                "ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM",
-                "RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS",
-            )  # fmt: skip
-            rows = [_status_row(name, response) for name, response in answers]
-            output.table(headers, rows, context.is_terminal)
-        case _:
-            output.lines(", ".join(_status_row(name, response)) for name, response in answers)
-    if failed:
-        raise SystemExit(ExitCode.ERROR)
-
-
-def _status_row(endpoint: str, response: pb.StatusResponse) -> tuple[str, ...]:
-    return (
-        endpoint,
-        f"{response.header.member_id:x}",
-        response.version,
-        size(response.dbSize),
-        str(response.leader == response.header.member_id).lower(),
-        str(response.isLearner).lower(),
-        str(response.raftTerm),
-        str(response.raftIndex),
-        str(response.raftAppliedIndex),
-        ", ".join(response.errors),
-    )
-
-
-def _status_fields(endpoint: str, response: pb.StatusResponse) -> list[str]:
-    return [
-        *fields_format.header(response.header),
-        f'"Version" : {quoted(response.version.encode())}',
-        f'"DBSize" : {response.dbSize}',
-        f'"Leader" : {response.leader}',
-        f'"IsLearner" : {str(response.isLearner).lower()}',
-        f'"RaftIndex" : {response.raftIndex}',
-        f'"RaftTerm" : {response.raftTerm}',
-        f'"RaftAppliedIndex" : {response.raftAppliedIndex}',
-        f'"Errors" : [{" ".join(quoted(error.encode()) for error in response.errors)}]',
-        f'"Endpoint" : {quoted(endpoint.encode())}',
-        "",
-    ]
-
-
 async def hash_kv(context: Context, line: Line) -> None:
     written = context.format(table_on_terminal=True)
     endpoints, revision = await endpoints_of(context, line), line.flags.number("rev")
-    answers, failed = await _ask_each(
+    answers, failed = await ask_each(
         context, endpoints, "hash", lambda client: client.hash_kv(revision, 0)
     )
     match written:
@@ -235,15 +181,6 @@ def _print_health(result: Health) -> None:
 
 
 COMMANDS = (
-    Command(
-        ("endpoint", "status"),
-        "",
-        "Show each endpoint's version, size, role and place in the log",
-        status,
-        "The simple format's columns: endpoint, id, version, db size, is leader, is learner,\n"
-        "raft term, raft index, raft applied index, errors.",
-        (CLUSTER,),
-    ),
     Command(
         ("endpoint", "health"),
         "",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from raftkv.ctl.command import GLOBAL_FLAGS, Command
 from raftkv.ctl.flag_set import Flag
+
+WIDTH = 100
 
 EXIT_CODES = """\
 Exit codes:
@@ -31,6 +34,11 @@ def overview(commands: Sequence[Command]) -> str:
         f"{EXIT_CODES}\n\n"
         "`raftctl <command> --help` describes one command."
     )
+
+
+def options() -> str:
+    """List the global flags."""
+    return f"The following options can be passed to any command:\n\n{_flags(GLOBAL_FLAGS)}"
 
 
 def of_group(name: str, commands: Sequence[Command]) -> str:
@@ -60,8 +68,13 @@ def _flags(flags: Sequence[Flag]) -> str:
     shown = [flag for flag in flags if not flag.refused]
     width = max(len(flag.name) for flag in shown)
     return "\n".join(
-        f"  {f'-{flag.short},' if flag.short else '   '} --{flag.name:<{width}}  {flag.help}"
-        + _default(flag)
+        textwrap.fill(
+            f"  {f'-{flag.short},' if flag.short else '   '} --{flag.name:<{width}}  {flag.help}"
+            + _default(flag),
+            WIDTH,
+            subsequent_indent=" " * (width + 10),
+            break_on_hyphens=False,
+        )
         for flag in shown
     )
 

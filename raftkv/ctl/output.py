@@ -55,12 +55,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], is_terminal: bo
     if not is_terminal:
         lines(ascii_table(headers, rows))
         return
+    Console(file=sys.stdout).print(rich_table(headers, rows))
+
+
+def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table for a terminal."""
     view = Table(box=box.ROUNDED, header_style="bold cyan")
     for at, header in enumerate(headers):
         view.add_column(header, overflow="fold", no_wrap=at == 0)
     for row in rows:
         view.add_row(*(_coloured(cell) for cell in row))
-    Console(file=sys.stdout).print(view)
+    return view
 
 
 def _coloured(cell: str) -> str:

@@ -48,7 +48,7 @@ def test_every_member_is_healthy_and_one_leads(cluster: ProcessCluster) -> None:
     healthy = ctl(cluster, "endpoint", "health")
     assert healthy.stdout.count(b" is healthy: ") == 3
     status = ctl(cluster, "endpoint", "status", "--cluster").stdout.decode().splitlines()
-    assert [line.split(", ")[4] for line in status].count("true") == 1
+    assert [line.split(", ")[8] for line in status].count("true") == 1
     members = ctl(cluster, "member", "list").stdout.decode().splitlines()
     assert all(re.match(r"[0-9a-f]+, started, m\d, http", line) for line in members)
     assert len(members) == 3
