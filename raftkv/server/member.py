@@ -39,7 +39,7 @@ from raftkv.server.housekeeping import Housekeeping
 from raftkv.server.lease_timer import LeaseTimer, revoke_request
 from raftkv.server.member_parts import MemberParts, MemberRemoved
 from raftkv.server.membership import MemberRecord, Membership
-from raftkv.server.peer_links import REMOVAL_GRACE_S, PeerLinks
+from raftkv.server.peer_links import REMOVAL_WAIT_S, PeerLinks
 from raftkv.server.peer_requests import PeerRequests
 from raftkv.server.proposals import Batch, Fate, Proposals
 from raftkv.server.quota import Quota
@@ -150,8 +150,7 @@ class Member:
         )
         self.cluster.load(self.node.configuration)
         if self.cluster.was_removed:
-            self.fail(MemberRemoved())
-            return
+            self._loop.call_later(REMOVAL_WAIT_S, self.learn_of_removal)
         self._tick_timer = self._loop.call_later(self.config.heartbeat_interval_s, self._tick)
         if self.node.configuration.voters == {self.id}:
             self.node.campaign()
@@ -476,7 +475,7 @@ class Member:
         self.changes.applied(entry)
         if self.cluster.was_removed:
             log.warning("this member was removed from the cluster")
-            self._loop.call_later(REMOVAL_GRACE_S, self.learn_of_removal)
+            self._loop.call_later(REMOVAL_WAIT_S, self.learn_of_removal)
 
     # --- snapshots -------------------------------------------------------------------------------
 

@@ -8,13 +8,18 @@ from raftkv.peer.outgoing import Address
 from raftkv.peer.transport import PeerTransport
 from raftkv.server.membership import MemberRecord
 
-__all__ = ["REMOVAL_GRACE_S", "PeerLinks", "address_of"]
+__all__ = ["REMOVAL_WAIT_S", "PeerLinks", "address_of"]
 
 STRANGERS_MAX = 16
 """Members that are let in before they are known here."""
 
 REMOVAL_GRACE_S = 1.0
 """How long a removed member is still talked to: it is to learn of its removal."""
+
+REMOVAL_WAIT_S = 15.0
+"""How long a member that knows of its own removal waits to be told of it by another one. Until one
+tells, it may be the only one who knows that the change is committed, and whoever is left needs its
+vote: of two members, the second could never lead."""
 
 
 class PeerLinks:

@@ -1,4 +1,4 @@
-"""Changes of membership under load: one administrator, who wants one change after the other.
+"""Changes of membership under load: administrators, each of whom wants one after the other.
 
 Changes go the way of a client's request, through the services of any member (`Reconfiguration`),
 except for joint ones, which no client can ask for: those are proposed to the leader's core. What
@@ -23,7 +23,7 @@ from raftkv.testing.sim.machine import Machine, new_record
 from raftkv.testing.sim.plan import LEADER, Change, Plan
 from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler
 
-__all__ = ["Administrator", "Attempt"]
+__all__ = ["ADMINISTRATORS", "Administrator", "Attempt"]
 
 TIMEOUT_US = 9 * SECOND
 """When an attempt is given up."""
@@ -37,6 +37,8 @@ JOIN_RETRY_US = 400 * MS
 
 STEPS = {"grow": ("add_learner", "promote"), "replace": ("remove", "add_voter")}
 """Changes that are several, one after the other."""
+
+ADMINISTRATORS = 2
 
 VOTERS_MAX = 5
 MACHINES_MAX = 9
@@ -56,13 +58,17 @@ class Administrator:
 
     def __init__(
         self,
+        number: int,
         plan: Plan,
         scheduler: Scheduler,
         machines: list[Machine],
         make_machine: Callable[[int], Machine],
         leader: Callable[[], Machine | None],
     ) -> None:
-        """`make_machine` returns a machine that is not started yet; it is added to `machines`."""
+        """Of the plan's changes it wants each that is its turn: administrators do not agree first.
+
+        `make_machine` returns a machine that is not started yet; it is added to `machines`.
+        """
         self.counts: Counter[str] = Counter()
         self.attempts: list[Attempt] = []
         self._plan = plan
@@ -70,11 +76,11 @@ class Administrator:
         self._machines = machines
         self._make_machine = make_machine
         self._leader = leader
-        self._dice = random.Random(f"{plan.seed} administrator")
+        self._dice = random.Random(f"{plan.seed} administrator {number}")
         self._wanted: deque[tuple[str, int]] = deque()
         self._busy = False
         self._over = False
-        for change in plan.changes:
+        for change in plan.changes[number::ADMINISTRATORS]:
             scheduler.later(change.at_us, self._want, change)
 
     def end(self) -> None:
@@ -206,11 +212,15 @@ class Administrator:
             self._next()
             return
         coming = self._newcomer()
+        gone = [going.member_id]
+        voters = sorted(leader.node.configuration.voters - {leader.id, going.member_id})
+        if target % 2 and len(voters) > self._plan.voters_min:
+            gone.append(voters[target % len(voters)])
         actions = (
             MemberChange(ChangeAction.ADD_VOTER, coming.id),
-            MemberChange(ChangeAction.REMOVE, going.member_id),
+            *(MemberChange(ChangeAction.REMOVE, member_id) for member_id in gone),
         )
-        leader.note(f"change: swap {going.member_id:x} for {coming.id:x}")
+        leader.note(f"change: swap {[f'{one:x}' for one in gone]} for {coming.id:x}")
         change = ConfigurationChange(actions, context=coming.encode())
         attempt = Attempt(actions)
         self.attempts.append(attempt)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raftkv.testing.sim import worlds
-from raftkv.testing.sim.planted import core, server, storage
+from raftkv.testing.sim.planted import core, membership, server, storage
 from raftkv.testing.sim.planted.patch import Patch
 from raftkv.testing.sim.world import run
 from raftkv.testing.sim.worlds import World
@@ -60,6 +60,19 @@ BUGS = (
     Bug(server.never_expire, worlds.ordinary, 5),
     Bug(server.trim_what_is_not_flushed, worlds.ordinary, 40),
     Bug(server.snapshot_without_membership, worlds.snapshotting, 5),
+    Bug(membership.removed_voter_still_counts, worlds.changing, 60),
+    Bug(membership.joint_by_the_new_half, worlds.jointly, 60),
+    Bug(membership.learners_count, worlds.changing, 60),
+    Bug(membership.two_changes_at_once, worlds.changing, 60),
+    Bug(membership.change_in_force_when_proposed, worlds.changing, 60),
+    Bug(membership.campaign_by_old_rules, worlds.changing, 60),
+    Bug(membership.configuration_not_stored, worlds.changing, 60),
+    Bug(membership.joiner_believes_its_flags, worlds.changing, 60),
+    Bug(membership.removed_and_never_told, worlds.changing, 60),
+    Bug(membership.newer_members_are_strangers, worlds.changing, 60),
+    Bug(membership.changes_skipped_in_replay, worlds.changing, 60),
+    Bug(membership.log_cut_behind_a_snapshot, worlds.snapshotting, 60),
+    Bug(membership.log_not_reset_after_a_crash, worlds.snapshotting, 60),
     Bug(storage.apply_twice_after_restart, worlds.ordinary, 10),
     Bug(storage.skip_events_at_compaction, worlds.compacting, 10),
     Bug(storage.repeat_events, worlds.ordinary, 5),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
@@ -40,6 +40,8 @@ class SimulatedDisk:
     failing: int = 0
     """Writes that will fail from now on."""
     full: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    """What crashes did to it."""
 
     def check(self) -> None:
         """Raise what a write meets. Raises StoreIOError."""
@@ -94,6 +96,8 @@ class SimulatedWriter:
         self._dead = True
         if self._busy and self._queue and self._disk.dice.random() < 0.5 and not self._disk.full:
             self._queue[0][0]()
+        elif self._busy and self._queue:
+            self._disk.counts["crash loses a write"] += 1
         self._queue.clear()
 
     def _write(self, work: PersistWork) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from math import ceil
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from raftkv.testing.sim.scheduler import SECOND, Scheduler, SimulatedHandle
 
@@ -20,6 +20,13 @@ _T = TypeVar("_T")
 
 THREAD_US = 200
 """How long work takes that was handed to a thread."""
+
+
+class Threads(Protocol):
+    """What work in threads costs, and does."""
+
+    def delay_us(self, work: Callable[..., Any], arguments: tuple[Any, ...], /) -> int: ...
+    def work(self, work: Callable[..., Any], arguments: tuple[Any, ...], /) -> Any: ...
 
 
 class MemberLoop:
@@ -42,6 +49,8 @@ class MemberLoop:
         self._paused = False
         self._held: list[SimulatedHandle] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.threads: Threads | None = None
+        """Where work in threads meets the disk."""
         self.failure: BaseException | None = None
         """What a task of the member raised and nobody looked at."""
 
@@ -152,12 +161,14 @@ class MemberLoop:
             if future.done():
                 return
             try:
-                future.set_result(func(*args))
+                threads = self.threads
+                future.set_result(func(*args) if threads is None else threads.work(func, args))
             except Exception as error:
                 future.set_exception(error)
 
+        delay_us = THREAD_US + (self.threads.delay_us(func, args) if self.threads else 0)
         self._scheduler.put(
-            self._scheduler.now_us + THREAD_US, SimulatedHandle(self, work, (), None)
+            self._scheduler.now_us + delay_us, SimulatedHandle(self, work, (), None)
         )
         return future
 

@@ -27,6 +27,7 @@ from raftkv.testing.sim.loop import MemberLoop
 from raftkv.testing.sim.network import SimulatedNetwork
 from raftkv.testing.sim.plan import Plan
 from raftkv.testing.sim.scheduler import MS, Scheduler
+from raftkv.testing.sim.snapshot_disk import SnapshotDisk
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.transport import SimulatedTransport
 
@@ -113,6 +114,7 @@ class Eyes(Protocol):
     def applying(self, machine: Machine, entry: Entry, /) -> None: ...
     def configured(self, machine: Machine, index: int, to: Configuration, /) -> None: ...
     def installing(self, machine: Machine, snapshot: SnapshotMetadata, /) -> None: ...
+    def exposed(self, machine: Machine, microseconds: int, /) -> None: ...
 
 
 class Machine:
@@ -188,6 +190,9 @@ class Machine:
             self._scheduler, rate=self.rate, after_event=lambda: self._eyes.after_event(self)
         )
         self.pool = SimulatedFlushPool(self.disk)
+        self.loop.threads = self.incoming = SnapshotDisk(
+            self.disk, lambda us: self._eyes.exposed(self, us)
+        )
         self.member = self.loop.enter(self._open)
         self.kv = KvService(self.member)
         self.leases = LeaseService(self.member)
@@ -308,6 +313,7 @@ class Machine:
         self.is_up = False
         self.writer.crash()
         self.pool.crash()
+        self.incoming.crash(self.member._received._writer)
         self.loop.close()
         self.store.close()
         self._network.fall(self.id)

@@ -34,6 +34,8 @@ class Nemesis:
         self._dice = random.Random(f"{seed} nemesis")
         self._calm_quality: NetworkQuality = network.quality
         self._over = False
+        self._armed: list[Fault] = []
+        """Crashes that wait for a moment in which something is half done."""
         for fault in faults:
             scheduler.later(fault.at_us, self._strike, fault)
 
@@ -87,6 +89,22 @@ class Nemesis:
         if machine.is_up:
             machine.crash()
             self._until(fault, self._start, machine, machine.life)
+
+    def _crash_exposed(self, fault: Fault, _machine: Machine, _other: Machine) -> None:
+        self._armed.append(fault)
+
+    def expose(self, machine: Machine, microseconds: int) -> None:
+        """Strike, perhaps, while a member is in the middle of a snapshot."""
+        if self._over or not self._armed or self._dice.random() < 0.6:
+            return
+        fault, life = self._armed.pop(0), machine.life
+        self.counts["crash in a snapshot"] = self.counts.get("crash in a snapshot", 0) + 1
+
+        def strike() -> None:
+            if not self._over and machine.life == life:
+                self._crash(fault, machine, machine)
+
+        self._scheduler.later(self._dice.randrange(microseconds), strike)
 
     def _start(self, machine: Machine, life: int) -> None:
         if machine.may_start and machine.life == life:

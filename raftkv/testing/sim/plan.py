@@ -14,6 +14,7 @@ from raftkv.testing.sim.scheduler import MS, SECOND
 
 __all__ = [
     "CLIENTS",
+    "EXPOSED",
     "KEYS",
     "LEADER",
     "Change",
@@ -48,6 +49,9 @@ FAULT_KINDS = {
     "transfer": 2,
 }
 """Kinds of fault and how likely each is, relative to the others."""
+
+EXPOSED = "crash_exposed"
+"""A crash of the next member that receives or installs a snapshot, in the middle of that."""
 
 STORM_KINDS = ("crash", "crash", "isolate", "one_way", "cut_link", "clog", "pause")
 """Kinds of fault of which many strike at once, each for a short time."""
@@ -214,13 +218,23 @@ def draw_plan(seed: int) -> Plan:
         snapshot_count=dice.choice((4, 16, 64, 1000)),
         table_bytes_max=dice.choice((2048, 16384, 1 << 20)),
         entries_per_append_max=dice.choice((0, 1, 3)),
-        faults=_draw_faults(dice, members, duration_us, weather),
+        faults=_with_exposed(others, _draw_faults(dice, members, duration_us, weather)),
         requests=_draw_requests(dice, duration_us),
         changes=draw_changes(others, duration_us) if others.random() < 0.6 else (),
         voters_min=others.choice((1, 2, 2, 3)),
         chunk_bytes=others.choice(SNAPSHOT_CHUNK_BYTES),
         corrupt_check_s=others.choice((0.0, 0.0, 1.5)),
     )
+
+
+def _with_exposed(dice: random.Random, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Add crashes that strike in the middle of a snapshot, where there are faults at all."""
+    more = []
+    if faults and dice.random() < 0.6:
+        for _ in range(dice.choice((1, 3, 6))):
+            at_us = faults[dice.randrange(len(faults))].at_us
+            more.append(Fault(at_us, EXPOSED, 0, 0, 1 + dice.randrange(2 * SECOND), noticed=False))
+    return tuple(sorted((*faults, *more), key=lambda fault: fault.at_us))
 
 
 def draw_changes(dice: random.Random, duration_us: int) -> tuple[Change, ...]:

@@ -64,6 +64,8 @@ class Truth:
     revision: int = 1
     hash: tuple[int, int, int] = (0, 0, 0)
     leases: dict[int, int] = field(default_factory=dict)
+    index_of_revision: dict[int, int] = field(default_factory=dict)
+    """Which log entry made a revision."""
     compactions: int = 0
     configuration: Configuration = field(default_factory=Configuration)
     """The membership in the end."""
@@ -147,6 +149,7 @@ class _Replay:
                 truth.repeated.append(number)
             truth.commands.setdefault(number, command)
         if store.revision > before:
+            truth.index_of_revision[store.revision] = entry.index
             self._note_events(store.revision)
             self._serve_reads(store.revision)
 

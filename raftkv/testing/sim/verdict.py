@@ -133,7 +133,7 @@ def check_watch(watching: Watching, truth: Truth, name: str) -> None:
 def _concerns(watching: Watching, key: bytes) -> bool:
     if not watching.range_end:
         return key == watching.key
-    return watching.key <= key < watching.range_end
+    return watching.key <= key and (watching.range_end == b"\0" or key < watching.range_end)
 
 
 def _check_event(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 from raftkv.rpc.watch import WatchCall
+from raftkv.testing.history import WatchStream
 from raftkv.testing.sim.machine import Machine
 from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler, SimulatedHandle
 
@@ -76,6 +77,8 @@ class WatchingClient:
         self._scheduler = scheduler
         self._machines = machines
         self._machine = machines[number % len(machines)]
+        self.streams: list[WatchStream] = []
+        """All that was received, connection by connection."""
         self._life = 0
         self._sink: _Sink | None = None
         self._call: WatchCall | None = None
@@ -104,15 +107,15 @@ class WatchingClient:
         self._heard_us = self._scheduler.now_us
         self._asked_progress = False
         sink = self._sink = _Sink(self)
-        create = rpc_pb2.WatchRequest(
-            create_request=rpc_pb2.WatchCreateRequest(
-                key=self.watching.key,
-                range_end=self.watching.range_end,
-                start_revision=self._next_revision,
-                prev_kv=self.watching.prev_kv,
-                progress_notify=True,
-            )
+        request = rpc_pb2.WatchCreateRequest(
+            key=self.watching.key,
+            range_end=self.watching.range_end,
+            start_revision=self._next_revision,
+            prev_kv=self.watching.prev_kv,
+            progress_notify=True,
         )
+        self.streams.append(WatchStream(self.number, request, endpoint=machine.id))
+        create = rpc_pb2.WatchRequest(create_request=request)
         self._do(lambda: self._create(machine, sink, create.SerializeToString()))
 
     def _create(self, machine: Machine, sink: _Sink, create: bytes) -> None:
@@ -187,6 +190,7 @@ class WatchingClient:
         self._heard_us = self._scheduler.now_us
         self._asked_progress = False
         response = rpc_pb2.WatchResponse.FromString(message)
+        self.streams[-1].responses.append((self._scheduler.now_us / SECOND, response))
         told = self.watching.told
         if response.canceled:
             assert response.compact_revision, f"a watch was cancelled: {response.cancel_reason}"

@@ -15,13 +15,14 @@ from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Entry, SnapshotMetadata
 from raftkv.testing.history import Operation, Outcome
 from raftkv.testing.safety import SafetyChecker, SafetyViolation
-from raftkv.testing.sim.administrator import Administrator
+from raftkv.testing.sim.administrator import ADMINISTRATORS, Administrator
 from raftkv.testing.sim.clients import LEASE_TTL_S, READS, Client
 from raftkv.testing.sim.machine import Machine
 from raftkv.testing.sim.nemesis import Nemesis
 from raftkv.testing.sim.network import SimulatedNetwork
 from raftkv.testing.sim.plan import CLIENTS, Plan
 from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler
+from raftkv.testing.sim.second_verdict import check_again
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.transport import SimulatedTransport
 from raftkv.testing.sim.truth import Truth, replay
@@ -79,7 +80,7 @@ def _directory() -> Iterator[Path]:
 
 
 def run(plan: Plan, trace: Trace | None = None) -> Report:
-    """Carry out a plan. Raises SafetyViolation, or whatever a member raised."""
+    """Carry out a plan. Raises SafetyViolation, Violation, or whatever a member raised."""
     with _directory() as directory:
         world = World(plan, directory, trace or Trace())
         try:
@@ -150,16 +151,21 @@ class World:
                     Watching(b"k", b"l", prev_kv=True),
                     Watching(b"k", b"l", prev_kv=False),
                     Watching(b"k1", b"", prev_kv=True),
+                    Watching(b"\0", b"\0", prev_kv=True),
                 )
             )
         ]
         self.nemesis = Nemesis(plan.seed, scheduler, self.network, self.machines, plan.faults)
-        self.administrator = Administrator(
-            plan, scheduler, self.machines, self._machine, self.nemesis.leader
-        )
+        self.administrators = [
+            Administrator(
+                number, plan, scheduler, self.machines, self._machine, self.nemesis.leader
+            )
+            for number in range(ADMINISTRATORS)
+        ]
         scheduler.run_until(lambda: False, plan.duration_us)
         self._note("", "the faults end")
-        self.administrator.end()
+        for administrator in self.administrators:
+            administrator.end()
         self.nemesis.end()
         recovery_us = self._recover()
         self._outlive_leases()
@@ -182,8 +188,9 @@ class World:
         )
 
     def _happenings(self, truth: Truth) -> Counter[str]:
-        changes = self.administrator.counts
+        changes = sum((one.counts for one in self.administrators), Counter[str]())
         counts = self.counts + Counter({f"member {kind}": n for kind, n in changes.items()})
+        counts.update(name for machine in self.machines for name in machine.disk.counts.elements())
         counts["leader change"] = len(self.checker.leaders)
         counts["configuration"] = len(self.checker.configurations) - 1
         counts["compaction"] = truth.compactions
@@ -309,11 +316,18 @@ class World:
             if leases != truth.leases:
                 raise SafetyViolation("State Machine Safety", f"{machine.name} has leases {leases}")
             self._judge_membership(machine, truth)
-        check_changes(self.administrator.attempts, truth)
+        check_changes([one for each in self.administrators for one in each.attempts], truth)
         check_history(self.history, truth)
         check_leases(self.history, truth, lambda index: self._committed_at[index] / SECOND)
         for number, watcher in enumerate(self.watchers):
             check_watch(watcher.watching, truth, f"watcher {number}")
+        check_again(
+            self.history,
+            [stream for watcher in self.watchers for stream in watcher.streams],
+            truth,
+            lambda index: self._committed_at[index] / SECOND,
+            self.scheduler.now_us / SECOND,
+        )
 
     def _judge_membership(self, machine: Machine, truth: Truth) -> None:
         member = machine.member
@@ -380,6 +394,11 @@ class World:
         self.checker.joined(machine.number, snapshot)
         machine.note(f"installs a snapshot at {snapshot.index}")
         machine.applied_index = snapshot.index
+        self.exposed(machine, machine.disk.sync_us_max)
+
+    def exposed(self, machine: Machine, microseconds: int) -> None:
+        """For so long a crash of this member would find a snapshot half received or installed."""
+        self.nemesis.expose(machine, microseconds)
 
     # --- who is where ----------------------------------------------------------------------------
 

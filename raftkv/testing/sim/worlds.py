@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from raftkv.testing.sim.network import NetworkQuality
-from raftkv.testing.sim.plan import LEADER, Fault, Plan, draw_changes, draw_plan
+from raftkv.testing.sim.plan import EXPOSED, LEADER, Change, Fault, Plan, draw_changes, draw_plan
 from raftkv.testing.sim.scheduler import MS, SECOND
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "colliding",
     "compacting",
     "harsh",
+    "jointly",
     "ordinary",
     "reading",
     "snapshotting",
@@ -127,7 +128,8 @@ def changing(seed: int) -> Plan:
     )
     return _world(
         seed,
-        _every(dice, end_us, 1500 * MS, "crash isolate transfer cut_link", LEADER, 2 * SECOND),
+        _every(dice, end_us, 1500 * MS, "crash isolate transfer cut_link", LEADER, 2 * SECOND)
+        + _every(dice, end_us, 4 * SECOND, EXPOSED, 0, SECOND),
         duration_us=end_us,
         election_ticks=dice.choice((3, 5)),
         voters_min=dice.choice((1, 2)),
@@ -139,13 +141,33 @@ COMPACTING = ("put", "put", "put", "put", "compact")
 """Kinds of request where compaction matters."""
 
 
+def jointly(seed: int) -> Plan:
+    """Members are exchanged, several at once, while the network is slow and falls apart."""
+    dice = random.Random(f"jointly {seed}")
+    end_us = 16 * SECOND
+    wanted = [
+        Change(dice.randrange(end_us), dice.choice(("swap", "swap", "add_voter", "remove")), target)
+        for target in range(12)
+    ]
+    return _world(
+        seed,
+        _every(dice, end_us, 500 * MS, "isolate isolate cut_link crash", LEADER, 2 * SECOND),
+        duration_us=end_us,
+        election_ticks=3,
+        voters_min=2,
+        changes=tuple(sorted(wanted, key=lambda change: change.at_us)),
+        quality=NetworkQuality(delay_us_max=dice.choice((20, 60, 120)) * MS),
+    )
+
+
 def snapshotting(seed: int) -> Plan:
     """Members are away so long that the log they lack is gone."""
     dice = random.Random(f"snapshotting {seed}")
     end_us = 12 * SECOND
     return _world(
         seed,
-        _every(dice, end_us, 2 * SECOND, "crash isolate", 0, 3 * SECOND),
+        _every(dice, end_us, 2 * SECOND, "crash isolate", 0, 3 * SECOND)
+        + _every(dice, end_us, 2 * SECOND, EXPOSED, 0, SECOND),
         duration_us=end_us,
         snapshot_count=4,
         table_bytes_max=2048,

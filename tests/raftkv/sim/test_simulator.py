@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from collections import Counter
 
 import pytest
 
+from raftkv.testing.sim import worlds
 from raftkv.testing.sim.plan import draw_plan
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.world import run
@@ -22,10 +23,22 @@ def test_no_promise_is_broken(seed: int) -> None:
     run(draw_plan(seed))
 
 
-@pytest.mark.parametrize("seed", [4927, 6395])
-def test_what_once_broke_stays_mended(seed: int) -> None:
-    """Seeds of `tests/TRACK_RECORD.md`, as they were when no run changed the membership."""
-    run(replace(draw_plan(seed), changes=(), chunk_bytes=1 << 20, corrupt_check_s=0.0))
+@pytest.mark.parametrize(
+    ("world", "seed"),
+    [(worlds.changing, 45), (worlds.jointly, 34), (worlds.snapshotting, 54)],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_worlds(world: worlds.World, seed: int) -> None:
+    """Changes of membership and snapshots in quick succession."""
+    report = run(world(seed))
+    assert report.happenings["snapshot"]
+
+
+def test_a_run_says_what_happened_in_it() -> None:
+    """Counts of changes, snapshots and crashes show that they were there at all."""
+    happenings = sum((run(worlds.changing(seed)).happenings for seed in range(3)), Counter[str]())
+    for kind in ("snapshot", "leader change", "configuration", "removed member ended"):
+        assert happenings[kind], f"no {kind}"
 
 
 def test_one_seed_is_one_run() -> None:
