@@ -25,6 +25,7 @@ EXTENSIONS = {
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
+    "range_reader": ["lmdb"],
     "snapshot_reader": ["lmdb"],
     "snapshot_writer": ["lmdb"],
     "state_builder": ["lmdb"],

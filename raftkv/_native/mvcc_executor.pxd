@@ -21,6 +21,7 @@ cdef class MvccExecutor:
     cdef dict leases              # id -> TTL in seconds
     cdef Buffer path              # branches that a transaction takes, in order of meeting
     cdef size_t path_at           # next one to follow
+    cdef bint small_only          # ranges give up where they are not small
     cdef bint uncounted           # ranges stop at their limit
     cdef int range_error          # first error of a range; etcd tells those of puts before it
 

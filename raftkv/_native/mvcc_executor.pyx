@@ -68,6 +68,7 @@ from raftkv._native.wire cimport (
 )
 
 cdef enum:
+    NOT_SMALL = -2                # no error of etcd's: see `small_only`
     HEADER_BYTES_MAX = 48         # four varint fields of at most 11 bytes, tag and length
 
 
@@ -195,8 +196,10 @@ cdef class MvccExecutor:
         if error:
             return error
         self.write_header(out, self.seen_revision(), top)
-        write_range(
-            self.view, &request, request.revision if request.revision > 0 else INT64_MAX, out)
+        request.small_only = self.small_only
+        if write_range(
+                self.view, &request, request.revision if request.revision > 0 else INT64_MAX, out):
+            return NOT_SMALL
         return 0
 
     cdef int run_put(self, Span body, Buffer *out, bint top) except -1:

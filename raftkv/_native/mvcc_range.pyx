@@ -67,7 +67,7 @@ cdef int append_item(Items *items, const KeyVersion *version) except -1:
     return 0
 
 
-cdef inline bint passes(const RangeRequest *request, const KeyVersion *version) noexcept nogil:
+cdef bint passes(const RangeRequest *request, const KeyVersion *version) noexcept nogil:
     if request.max_mod_revision and version.main > request.max_mod_revision:
         return False
     if request.min_mod_revision and version.main < request.min_mod_revision:
@@ -137,6 +137,8 @@ cdef int write_in_key_order(
     cdef bint more = False
     while view.next_version(at, &version):
         count += 1
+        if request.small_only and (count > SMALL_KEYS_MAX or out.size > SMALL_BYTES_MAX):
+            return 1
         if request.count_only or more or not passes(request, &version):
             continue
         if request.limit > 0 and written == request.limit:
@@ -152,14 +154,17 @@ cdef int write_in_key_order(
     return write_varint_field(out, TAG_COUNT, count)
 
 
+cdef bint in_key_order(const RangeRequest *request) noexcept nogil:
+    return request.sort_target == TARGET_KEY and request.sort_order != SORT_DESCEND
+
+
 cdef int write_range(
     MvccView view, const RangeRequest *request, int64_t revision, Buffer *out
 ) except -1:
     cdef MergeCursor at
-    cdef bint key_order = request.sort_target == TARGET_KEY and request.sort_order != SORT_DESCEND
     view.open_merge(&at, request.key, request.range_end, revision)
     try:
-        if key_order or request.count_only:
+        if in_key_order(request) or request.count_only:
             return write_in_key_order(view, request, &at, out)
         return write_sorted(view, request, &at, out)
     finally:

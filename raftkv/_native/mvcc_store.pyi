@@ -83,6 +83,11 @@ class MvccStore:
     def member_records(self) -> dict[bytes, bytes]: ...
     def range(self, request: bytes, raft_term: int) -> bytes | int:
         """Answer a RangeRequest. Cost: O(keys in the range), as the count ignores the limit."""
+    def small_range(self, request: bytes, raft_term: int) -> bytes | int | None:
+        """Like `range`; None where that would take long or be large: read it with RangeReader.
+
+        Bounds are `mvcc_range.pxd`'s. Only ranges in the order of keys are ever given up.
+        """
     def range_page(self, request: bytes, raft_term: int) -> bytes | int:
         """Like `range`, but stop at the limit: `more` is right, `count` is not. Cost: O(limit)."""
     def txn_read(self, request: bytes, raft_term: int) -> bytes | int:

@@ -371,6 +371,14 @@ cdef class MvccStore:
         cdef int error = self.executor.range(span_of(request), &self.out)
         return error if error else taken(&self.out)
 
+    def small_range(self, bytes request not None, uint64_t raft_term):
+        self.executor.small_only = True
+        try:
+            answer = self.range(request, raft_term)
+        finally:
+            self.executor.small_only = False
+        return None if isinstance(answer, int) and answer < 0 else answer
+
     def range_page(self, bytes request not None, uint64_t raft_term):
         self.executor.uncounted = True
         try:

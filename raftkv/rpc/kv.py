@@ -1,12 +1,16 @@
 """etcdserverpb.KV: the hot path. Requests and responses stay bytes; one append a request."""
 
+from typing import cast
+
 from google.protobuf.message import DecodeError
 
 from raftkv._native.http2 import MethodTable, Stream
+from raftkv._native.mvcc_store import MvccStore
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_judged import is_judged
+from raftkv.rpc.large_range import LargeRanges
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -25,6 +29,8 @@ class KvService:
     def __init__(self, member: Member) -> None:
         self._member = member
         self._store = member.store
+        store = member.store
+        self._large_ranges = LargeRanges(store) if isinstance(store, MvccStore) else None
         self._bytes_max = member.config.request_bytes_max
         self.put_count = self.delete_count = self.txn_count = self.range_count = 0
 
@@ -113,7 +119,20 @@ class KvService:
         if self._member.auth.stamp is not None and not is_judged(waiter):
             waiter.fail(*ERRORS[ErrorCode.AUTH_OLD_REVISION])  # asked while there were no users
             return
-        _answer(waiter, self._store.range(message, self._member.node.term))
+        self._answer_range(waiter, message)
+
+    def _answer_range(self, waiter: Waiter, message: bytes) -> None:
+        """Answer at once, or in pieces where that would be long and a stream waits."""
+        term = self._member.node.term
+        large = self._large_ranges
+        if large is None or not isinstance(getattr(waiter, "stream", waiter), Stream):
+            _answer(waiter, self._store.range(message, term))
+            return
+        answer = large.small(message, term)
+        if answer is None:
+            large.begin(cast(Stream, waiter), message, term)
+        else:
+            _answer(waiter, answer)
 
     def _serve_txn(self, waiter: Waiter, message: bytes) -> None:
         if self._member.auth.stamp is not None and not is_judged(waiter):
