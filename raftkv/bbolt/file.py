@@ -20,6 +20,7 @@ RUN_BYTES_MAX = 256 << 20
 """Of one page with its overflow: etcd refuses requests of more than a few MiB, where nobody told it
 otherwise."""
 META_ROOM_BYTES = 128
+SHOWN_BYTES_MAX = 40
 _BUCKET = struct.Struct("<QQ")
 
 Row = tuple[int, bytes, bytes]
@@ -82,8 +83,7 @@ class BboltFile:
                     raise BboltError("it has buckets of its own")
                 yield key, content
         except BboltError as error:
-            name = bucket.decode("utf-8", "backslashreplace")
-            raise BboltError(f"{self.path}: bucket {name}: {error}") from error
+            raise BboltError(f"{self.path}: bucket {_shown(bucket)}: {error}") from error
 
     def _find_meta(self) -> Meta:
         first = Meta.parse(self._read(0, META_ROOM_BYTES))
@@ -103,7 +103,7 @@ class BboltFile:
     def _named_buckets(self) -> Iterator[tuple[bytes, bytes]]:
         for flags, name, value in self._walk(self._meta.root):
             if not flags & BUCKET:
-                raise BboltError(f"key {name!r} is outside of all buckets")
+                raise BboltError(f"key {_shown(name)} is outside of all buckets")
             yield name, value
 
     def _walk_bucket(self, value: bytes) -> Iterator[Row]:
@@ -168,6 +168,11 @@ def _ascending(rows: Iterator[Row], last: bytes) -> Iterator[Row]:
     """Pass rows on whose keys ascend from `last`. An empty key, which bbolt refuses, is below."""
     for row in rows:
         if row[1] <= last:
-            raise BboltError(f"key {row[1]!r} comes after {last!r}")
+            raise BboltError(f"key {_shown(row[1])} comes after {_shown(last)}")
         last = row[1]
         yield row
+
+
+def _shown(key: bytes) -> str:
+    """Name a key in a message, which it must not fill."""
+    return repr(key[:SHOWN_BYTES_MAX]) + ("..." if len(key) > SHOWN_BYTES_MAX else "")
