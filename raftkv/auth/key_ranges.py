@@ -42,11 +42,12 @@ class KeyRanges:
     def cover(self, key: bytes, range_end: bytes = b"") -> bool:
         """Tell whether all keys of a request's range are in the union.
 
-        A range that ends before it begins is covered by nothing. Cost: O(log(intervals)).
+        A range that ends before it begins holds no keys; it is covered where its key is. Cost:
+        O(log(intervals)).
         """
         begin, end = interval(key, range_end)
         if end is not None and end <= begin:
-            return False
+            begin, end = interval(key, b"")
         place = bisect_right(self._begins, begin) - 1
         return place >= 0 and _contains(self._ends[place], end)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from raftkv.auth import command
 from raftkv.auth.command import Change
-from raftkv.auth.key_ranges import KeyRanges, interval
+from raftkv.auth.key_ranges import OPEN_END, KeyRanges, interval
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.pb.etcd import auth_pb2
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -264,7 +264,8 @@ class AuthStore:
         if not request.HasField("perm"):
             raise StoreError(ErrorCode.PERMISSION_NOT_GIVEN)
         given = request.perm
-        if given.range_end not in (b"", b"\0") and given.range_end <= given.key:
+        is_empty = given.range_end not in (b"", OPEN_END) and given.range_end <= given.key
+        if is_empty or not given.key:
             raise StoreError(ErrorCode.INVALID_AUTH_MGMT)
         role = self._existing_role(request.name)
         kept = [one for one in role.keyPermission if not _is_on(one, given.key, given.range_end)]

@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 from raftkv._native.http2 import Stream
 from raftkv.auth.command import Change, encode
 from raftkv.auth.store import ROOT
-from raftkv.errors import ErrorCode, StoreError
+from raftkv.errors import ErrorCode, GrpcStatus, StoreError
 from raftkv.pb.etcd import auth_pb2
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_gate import AuthGate
 from raftkv.rpc.auth_identity import Identity
 from raftkv.rpc.auth_tokens import JwtTokens, SimpleTokens, Tokens
+from raftkv.rpc.grpc_status import RpcError
 from raftkv.rpc.passwords import Passwords
 from raftkv.rpc.registry import ServiceRegistry
 from raftkv.server import forwarding
@@ -28,6 +29,8 @@ from raftkv.server.member import Member
 __all__ = ["AuthService", "make_gate", "make_tokens"]
 
 SECRET_BYTES = 32
+
+NO_PASSWORD = "auth: authentication failed, password was given for no password user"
 
 Response = TypeVar("Response", bound=Message)
 
@@ -123,6 +126,9 @@ class AuthService:
         while True:
             if not self._store.is_enabled:
                 raise StoreError(ErrorCode.AUTH_NOT_ENABLED)
+            user = self._store.user(request.name)
+            if user is not None and user.options.no_password:
+                raise RpcError(GrpcStatus.UNKNOWN, NO_PASSWORD)
             hashed = self._hash_of(request.name)
             right = await self._passwords.is_right(request.password, hashed)
             if self._store.is_enabled and hashed == self._hash_of(request.name):
@@ -135,9 +141,9 @@ class AuthService:
         return self._headed(pb.AuthenticateResponse(token=token))
 
     def _hash_of(self, name: str) -> bytes:
-        """Return a user's stored hash; empty where no password is right."""
+        """Return a user's stored hash; empty where there is none."""
         user = self._store.user(name)
-        return user.password if user is not None and not user.options.no_password else b""
+        return user.password if user is not None else b""
 
     async def user_add(
         self, request: pb.AuthUserAddRequest, _stream: Stream
