@@ -7,6 +7,7 @@ async with Client(["127.0.0.1:2379"]) as client:
             ...
 """
 
+from raftkv.client.authentication import User
 from raftkv.client.client import Client
 from raftkv.client.concurrency import Election, ElectionError, Mutex, Session, SessionExpiredError
 from raftkv.client.endpoints import Credentials, parse_endpoint
@@ -35,6 +36,7 @@ __all__ = [
     "Session",
     "SessionExpiredError",
     "UnavailableError",
+    "User",
     "Watch",
     "WatchCanceledError",
     "parse_endpoint",

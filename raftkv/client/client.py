@@ -9,8 +9,9 @@ from typing import Protocol, TypeVar
 
 import grpc
 
+from raftkv.client.authentication import Tokens, User
 from raftkv.client.endpoints import Credentials, Endpoints
-from raftkv.client.errors import UnavailableError, from_rpc_error
+from raftkv.client.errors import ClientError, UnavailableError, from_rpc_error
 from raftkv.client.lease import LeaseKeeper
 from raftkv.client.snapshot import snapshot_stream
 from raftkv.client.watch import Watch
@@ -35,7 +36,8 @@ class Client:
     Methods take and return the API's own messages; `get`, `put` and `delete` are short forms.
     Reads are repeated on another member when one is unavailable; writes only when the request
     never left this process, because a write's outcome may otherwise be unknown. `timeout_s` bounds
-    each request, repetitions included. Raises `ClientError` and its subclasses.
+    each request, repetitions included. With a `user` the client authenticates itself, again when
+    its token has ended; `token` is one from elsewhere. Raises `ClientError` and its subclasses.
     """
 
     def __init__(
@@ -43,9 +45,12 @@ class Client:
         endpoints: Sequence[str],
         *,
         credentials: Credentials | None = None,
+        user: User | None = None,
+        token: str = "",
         timeout_s: float = 10.0,
     ) -> None:
         self.endpoints = Endpoints(endpoints, credentials)
+        self.endpoints.tokens = Tokens(user, token, self._authenticate)
         self.timeout_s = timeout_s
 
     async def __aenter__(self) -> Client:
@@ -266,9 +271,11 @@ class Client:
             remaining = max(deadline - loop.time(), 0.001)
             try:
                 return await self._call_at(at, method, request, response, remaining)
-            except UnavailableError as error:
+            except ClientError as error:
+                if not moves_on(error):
+                    raise
                 self.endpoints.failed(at)
-                repeatable = read or error.unsent
+                repeatable = read or not isinstance(error, UnavailableError) or error.unsent
                 if not repeatable or attempt == attempts or loop.time() >= deadline:
                     raise
             if attempt % len(self.endpoints) == 0:
@@ -278,14 +285,54 @@ class Client:
     async def _call_at(
         self, at: int, method: str, request: Message, response: type[Response], timeout_s: float
     ) -> Response:
+        """Send to one endpoint; once more with a new token where the old one has ended."""
+        tokens = self.endpoints.tokens
+        await tokens.ready()
+        used = tokens.token
+        try:
+            return await self._send(at, method, request, response, timeout_s)
+        except ClientError as error:
+            if not tokens.is_cured(error):
+                raise
+        await tokens.renew(used)
+        return await self._send(at, method, request, response, timeout_s)
+
+    async def _send(
+        self, at: int, method: str, request: Message, response: type[Response], timeout_s: float
+    ) -> Response:
         _, channel = self.endpoints.channel(at)
         call = channel.unary_unary(
             f"/etcdserverpb.{method}",
             request_serializer=type(request).SerializeToString,
             response_deserializer=response.FromString,  # type: ignore[attr-defined]
         )
+        metadata = self.endpoints.tokens.metadata
         try:
-            result: Response = await call(request, timeout=timeout_s)
+            result: Response = await call(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
         return result
+
+    async def _authenticate(self, name: str, password: str) -> str:
+        """Ask the members in turn for a token."""
+        request = pb.AuthenticateRequest(name=name, password=password)
+        for attempt in range(1, len(self.endpoints) + 1):
+            at, _ = self.endpoints.channel()
+            try:
+                answer = await self._send(
+                    at, "Auth/Authenticate", request, pb.AuthenticateResponse, self.timeout_s
+                )
+                return answer.token
+            except ClientError as error:
+                self.endpoints.failed(at)
+                if not moves_on(error) or attempt == len(self.endpoints):
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+LEARNER_TEXT = "etcdserver: rpc not supported for learner"
+
+
+def moves_on(error: ClientError) -> bool:
+    """Tell whether another member may do better: this one is away, or has no vote yet."""
+    return isinstance(error, UnavailableError) or error.message == LEARNER_TEXT

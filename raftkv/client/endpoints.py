@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from raftkv.client.authentication import Tokens
+
 DEFAULT_PORT = 2379
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -61,6 +63,8 @@ class Endpoints:
             raise ValueError("a client needs at least one endpoint")
         self._targets = [parse_endpoint(endpoint) for endpoint in endpoints]
         self._credentials = credentials
+        self.tokens = Tokens()
+        """What authenticates requests and streams."""
         self._channels: dict[int, grpc.aio.Channel] = {}
         self._current = 0
 

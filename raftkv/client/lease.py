@@ -47,6 +47,7 @@ class LeaseKeeper:
     async def renew(self) -> pb.LeaseKeepAliveResponse:
         """Renew once. TTL 0 in the answer means that the lease is gone."""
         try:
+            await self._endpoints.tokens.ready()
             stream = self._opened()
             await stream.write(pb.LeaseKeepAliveRequest(ID=self._lease_id))
             response = await stream.read()
@@ -77,5 +78,5 @@ class LeaseKeeper:
                 request_serializer=pb.LeaseKeepAliveRequest.SerializeToString,
                 response_deserializer=pb.LeaseKeepAliveResponse.FromString,
             )
-            self._stream = call()
+            self._stream = call(metadata=self._endpoints.tokens.metadata)
         return self._stream

@@ -20,12 +20,13 @@ async def snapshot_stream(
 
     `timeout_s` bounds it all. Leaving the iteration ends the call. Raises ClientError.
     """
+    await endpoints.tokens.ready()
     _, channel = endpoints.channel()
     call = channel.unary_stream(
         "/etcdserverpb.Maintenance/Snapshot",
         request_serializer=pb.SnapshotRequest.SerializeToString,
         response_deserializer=pb.SnapshotResponse.FromString,
-    )(pb.SnapshotRequest(), timeout=timeout_s)
+    )(pb.SnapshotRequest(), timeout=timeout_s, metadata=endpoints.tokens.metadata)
     try:
         async for response in call:
             yield response

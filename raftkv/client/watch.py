@@ -104,7 +104,12 @@ class Watch:
             )
         assert isinstance(response, pb.WatchResponse)
         if response.canceled:
-            raise self._cancellation(response)
+            tokens = self._endpoints.tokens
+            if not tokens.is_cured_of(response.cancel_reason):
+                raise self._cancellation(response)
+            await tokens.renew(tokens.token)
+            await self._open()
+            return None
         if response.created:
             self._accepted(response)
             return None
@@ -144,13 +149,15 @@ class Watch:
                 await self._resume_after(error)
 
     async def _open(self) -> None:
+        tokens = self._endpoints.tokens
+        await tokens.ready()
         self._at, channel = self._endpoints.channel()
         call = channel.stream_stream(
             "/etcdserverpb.Watch/Watch",
             request_serializer=pb.WatchRequest.SerializeToString,
             response_deserializer=pb.WatchResponse.FromString,
         )
-        self._stream = call(metadata=(("hasleader", "true"),))
+        self._stream = call(metadata=(("hasleader", "true"), *tokens.metadata))
         request = pb.WatchCreateRequest()
         request.CopyFrom(self._request)
         request.start_revision = self._next_revision
