@@ -19,7 +19,7 @@ __all__ = ["AuthState"]
 
 log = logging.getLogger(__name__)
 
-OWN_KINDS = frozenset({CommandKind.MEMBER_RECORD})
+OWN_KINDS = frozenset({CommandKind.MEMBER_RECORD, CommandKind.LEASE_TERMS})
 """What only members propose, and what no user's permission decides about."""
 
 

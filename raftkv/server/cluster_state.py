@@ -42,6 +42,8 @@ class ClusterState:
         self.downgrade = Downgrade()
         self.is_published = False
         """Whether the cluster knows this member's name and client URLs, as of this life."""
+        self.on_lease_terms: Callable[[bytes], object] = lambda _batch: None
+        """Called with each batch of `LEASE_TERMS` that is applied."""
         self.on_published: Callable[[], object] = lambda: None
         """Called once, when `is_published` becomes true."""
         self._member_id = member_id
@@ -70,6 +72,8 @@ class ClusterState:
             self._apply_alarms(data)
         elif kind == CommandKind.DOWNGRADE:
             self.apply_downgrade(data)
+        elif kind == CommandKind.LEASE_TERMS:
+            self.on_lease_terms(data)
         elif kind == CommandKind.AUTH:
             return self.auth.apply(data)
         return None

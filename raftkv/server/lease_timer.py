@@ -5,18 +5,19 @@ import struct
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
+from raftkv._native.command_batch import read_commands
 from raftkv.errors import ErrorCode, StoreError
-from raftkv.lease.lessor import Lessor
-from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.lease.lessor import RENEWED, Lessor
 from raftkv.peer.errors import PeerError
 from raftkv.peer.transport import PeerTransport
+from raftkv.server import lease_terms
 
 __all__ = ["RENEW", "TIME_TO_LIVE", "LeaseTimer"]
 
 RENEW, TIME_TO_LIVE = "lease-renew", "lease-time-to-live"
 """Kinds of request between members: a lease id in, remaining and granted seconds out."""
 
-EXPIRY_INTERVAL_S = 0.5
+ROUND_INTERVAL_S = 0.5
 RETRY_S = 0.05
 _ID = struct.Struct("<q")
 _TIMES = struct.Struct("<qq")
@@ -31,10 +32,27 @@ class Leading(Protocol):
     def leader_id(self) -> int: ...
 
 
+class LeaseDecisions(Protocol):
+    """Where a leader's decisions go; False: they certainly do not happen."""
+
+    def revoke(self, lease_ids: Iterable[int]) -> bool: ...
+    def put(self, terms: lease_terms.Terms) -> bool: ...
+
+
+class LeaseStore(Protocol):
+    """What is needed of the store."""
+
+    def lease_ids(self) -> list[int]: ...
+    def lease_ttl(self, lease_id: int) -> int: ...
+    def take_lease_changes(self) -> list[tuple[str, int, int]]: ...
+    def member_records(self) -> dict[bytes, bytes]: ...
+    def put_member_record(self, key: bytes, value: bytes | None) -> None: ...
+
+
 class LeaseTimer:
     """Times the leases of one member. Used from the loop only.
 
-    `revoke(lease_ids)` is called with leases whose time is up, to be revoked through the log.
+    `log` takes what is to be decided for all members: ends of leases, and what they have left.
     `confirm()` returns once a quorum has said, after the call, who leads: a leader that was paused
     or cut off must not renew leases that its successor times.
     """
@@ -43,7 +61,8 @@ class LeaseTimer:
         self,
         node: Leading,
         transport: PeerTransport,
-        revoke: Callable[[list[int]], None],
+        log: LeaseDecisions,
+        store: LeaseStore,
         *,
         ttl_min_s: int,
         confirm: Callable[[], Awaitable[None]],
@@ -55,11 +74,54 @@ class LeaseTimer:
         self.renewed_count = 0
         self._node = node
         self._transport = transport
-        self._revoke = revoke
+        self._log = log
+        self._store = store
         self._confirm = confirm
         self._timeout_s = request_timeout_s
         self._clock = clock
-        self._next_expiry = 0.0
+        self._next_round = 0.0
+        self._written: set[int] = set()
+        """Leases of which the store has what they had left once."""
+        self._to_unsettle: list[int] = []
+        self._unsettling: dict[int, asyncio.Future[bool]] = {}
+        """Leases that somebody waits to renew."""
+
+    def load(self) -> None:
+        """Take over what the store holds, in the place of everything known."""
+        now, rows = self._clock(), self._store.member_records()
+        self._store.take_lease_changes()
+        self.lessor.clear()
+        self._written.clear()
+        for lease_id in self._store.lease_ids():
+            left_s = lease_terms.stored(rows, lease_id)
+            self.lessor.restored(lease_id, self._store.lease_ttl(lease_id), left_s, now)
+            rows.pop(lease_terms.key_of(lease_id), None)
+            if left_s != RENEWED:
+                self._written.add(lease_id)
+        for key in rows:
+            if key.startswith(lease_terms.KEY):  # of a lease that ended just before a crash
+                self._store.put_member_record(key, None)
+
+    def apply_terms(self, batch: bytes) -> None:
+        """Take note of what leases have left, or that they are renewed at will."""
+        self.take_changes(self._store.take_lease_changes())
+        now = self._clock()
+        for _, payload in read_commands(batch):
+            for lease_id, left_s in lease_terms.decode(payload):
+                if self.lessor.settled(lease_id, left_s, now):
+                    self._write(lease_id, left_s)
+                if left_s == RENEWED:
+                    self._end_unsettling(lease_id, done=True)
+
+    def _write(self, lease_id: int, left_s: float) -> None:
+        """Have the store hold what a lease has left, as of the entry that is being applied."""
+        if left_s != RENEWED:
+            self._written.add(lease_id)
+        elif lease_id in self._written:
+            self._written.discard(lease_id)
+        else:
+            return
+        self._store.put_member_record(lease_terms.key_of(lease_id), lease_terms.value_of(left_s))
 
     def take_changes(self, changes: Iterable[tuple[str, int, int]]) -> None:
         """Take note of leases that were granted or revoked by applied commands."""
@@ -69,6 +131,7 @@ class LeaseTimer:
                 self.lessor.granted(lease_id, ttl_s, now)
             else:
                 self.lessor.revoked(lease_id)
+            self._write(lease_id, RENEWED)
 
     def lead(self, extension_s: float) -> None:
         """Begin to time leases: everything before this member's own term is applied."""
@@ -78,16 +141,21 @@ class LeaseTimer:
         """Stop timing leases."""
         if self.lessor.is_primary:
             self.lessor.demote()
+        for lease_id in list(self._unsettling):
+            self._end_unsettling(lease_id, done=False)
 
     def tick(self, now: float) -> None:
-        """Have leases revoked whose time is up, at most one bounded round each half second."""
-        if not self.lessor.is_primary or now < self._next_expiry:
+        """Have leases revoked or settled that are due, one bounded round each half second."""
+        if not self.lessor.is_primary or now < self._next_round:
             return
-        self._next_expiry = now + EXPIRY_INTERVAL_S
+        self._next_round = now + ROUND_INTERVAL_S
         expired = self.lessor.take_expired(now)
         if expired:
             self.expired_count += len(expired)
-            self._revoke(expired)
+            self._log.revoke(expired)
+        terms = self.lessor.take_unsettled(now)
+        if terms and not self._log.put(terms):
+            self.lessor.give_up(terms, now)
 
     async def renew(self, lease_id: int) -> int:
         """Start a lease's time again; returns its TTL, 0 if it is unknown. Raises StoreError."""
@@ -102,13 +170,52 @@ class LeaseTimer:
 
         Raises StoreError where nobody confirms it in time.
         """
+        if kind == RENEW and self._must_unsettle(lease_id) and not await self._unsettle(lease_id):
+            return None
         if self.lessor.is_primary:
             await self._confirm()
         return self._answer_now(kind, lease_id)
 
+    def _must_unsettle(self, lease_id: int) -> bool:
+        lessor = self.lessor
+        return (
+            lessor.is_primary
+            and lessor.is_settled(lease_id)
+            and lessor.is_alive(lease_id, self._clock())
+        )
+
+    async def _unsettle(self, lease_id: int) -> bool:
+        """Have everybody know that a lease is renewed at will; tells whether it came to it.
+
+        All that is asked in one turn of the loop shares an entry of the log.
+        """
+        future = self._unsettling.get(lease_id)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = self._unsettling[lease_id] = loop.create_future()
+            if not self._to_unsettle:
+                loop.call_soon(self._propose_unsettled)
+            self._to_unsettle.append(lease_id)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            return False
+
+    def _propose_unsettled(self) -> None:
+        lease_ids, self._to_unsettle = self._to_unsettle, []
+        if not self._log.put([(lease_id, RENEWED) for lease_id in lease_ids]):
+            for lease_id in lease_ids:
+                self._end_unsettling(lease_id, done=False)
+
+    def _end_unsettling(self, lease_id: int, *, done: bool) -> None:
+        future = self._unsettling.pop(lease_id, None)
+        if future is not None and not future.done():
+            future.set_result(done)
+
     def _answer_now(self, kind: str, lease_id: int) -> tuple[int, int] | None:
         lessor = self.lessor
-        if not lessor.is_primary:
+        if not lessor.is_primary or (kind == RENEW and self._must_unsettle(lease_id)):
             return None
         now = self._clock()
         if kind == RENEW:
@@ -156,8 +263,3 @@ class LeaseTimer:
             return None
         remaining, granted = _TIMES.unpack(data)
         return remaining, granted
-
-
-def revoke_request(lease_id: int) -> bytes:
-    """Encode the command that revokes a lease."""
-    return pb.LeaseRevokeRequest(ID=lease_id).SerializeToString()

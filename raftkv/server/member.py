@@ -14,9 +14,8 @@ The turn is the only writer of the node, the store and everything else in this p
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
-from raftkv._native.command_batch import CommandBatch, answer, read_header
+from raftkv._native.command_batch import answer, read_header
 from raftkv._native.snapshot_writer import SnapshotWriter
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
@@ -29,14 +28,14 @@ from raftkv.raft.ready import PersistWork, Ready, SoftState
 from raftkv.raft.roles import Role
 from raftkv.server import forwarding
 from raftkv.server.alarms import no_space_alarm
-from raftkv.server.auth_stamp import BY_MEMBER_STAMP
 from raftkv.server.auth_state import AuthState
 from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.early_election import EarlyElection
 from raftkv.server.hash_check import HashCheck
 from raftkv.server.housekeeping import Housekeeping
-from raftkv.server.lease_timer import LeaseTimer, revoke_request
+from raftkv.server.lease_terms import LeaseLog
+from raftkv.server.lease_timer import LeaseTimer
 from raftkv.server.member_parts import MemberParts, MemberRemoved
 from raftkv.server.membership import MemberRecord, Membership
 from raftkv.server.peer_links import REMOVAL_WAIT_S, PeerLinks
@@ -104,12 +103,14 @@ class Member:
         self.leases = LeaseTimer(
             parts.node,
             parts.transport,
-            self._revoke_expired,
+            LeaseLog(parts.node, self.proposals, self.wake),
+            parts.store,
             ttl_min_s=max(1, -(-3 * round(config.election_timeout_s * 1000) // 2000)),
             confirm=self.read_barrier,
             request_timeout_s=timeout_s,
             clock=loop.time,
         )
+        self.cluster.on_lease_terms = self.leases.apply_terms
         self.hub = WatchHub(
             parts.store,
             self._pump_watchers_soon,
@@ -144,10 +145,7 @@ class Member:
 
     def start(self) -> None:
         """Begin to tick and to take part."""
-        self.leases.take_changes(
-            ("grant", lease_id, self.store.lease_ttl(lease_id))
-            for lease_id in self.store.lease_ids()
-        )
+        self.leases.load()
         self.cluster.load(self.node.configuration)
         if self.cluster.was_removed:
             self._loop.call_later(REMOVAL_WAIT_S, self.learn_of_removal)
@@ -502,7 +500,7 @@ class Member:
         self.proposals.abandon(ErrorCode.TIMEOUT)
         self.changes.abandon(ErrorCode.TIMEOUT)
         self.cluster.load(snapshot.configuration)
-        self.leases.take_changes(self.store.take_lease_changes())
+        self.leases.load()
         self.hub.replay()
         self.housekeeping.snapshot_installed(snapshot.index)
         log.info("installed a snapshot", extra={"index": snapshot.index})
@@ -568,21 +566,6 @@ class Member:
             self.config.advertise_client_urls,
         )
         self.propose(CommandKind.MEMBER_RECORD, record.encode(), NobodyWaits())
-
-    def _revoke_expired(self, lease_ids: list[int]) -> None:
-        """Revoke leases as the leader of this term, or not at all: they are offered again.
-
-        Not by way of `propose`, which sends to whoever leads: a member that was paused and has not
-        heard of its successor would have leases revoked that live by the successor's clock.
-        """
-        batch = CommandBatch()
-        if self.auth.stamp is not None:
-            batch.add(CommandKind.AUTH_STAMP, BY_MEMBER_STAMP, NobodyWaits())
-        for lease_id in lease_ids:
-            batch.add(CommandKind.LEASE_REVOKE, revoke_request(lease_id), NobodyWaits())
-        with suppress(NotLeader, ProposalDropped):
-            self.node.propose(batch.seal(self.id, self.proposals.take_id()))
-        self.wake()
 
     # --- background work -------------------------------------------------------------------------
 

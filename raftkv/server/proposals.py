@@ -105,6 +105,11 @@ class Proposals:
         self._gathering = CommandBatch()
         self._stamp = stamp
 
+    @property
+    def is_stamped(self) -> bool:
+        """Whether batches must begin with a stamp now."""
+        return self._stamp is not None
+
     def take_id(self) -> int:
         """Return an id for a batch that nobody waits for, unlike those of all other batches."""
         self._next_id += 1

@@ -7,12 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from raftkv._native.command_batch import read_header
+from raftkv._native.command_batch import CommandBatch, read_header
 from raftkv.errors import ErrorCode, StoreError
+from raftkv.lease.lessor import RENEWED
 from raftkv.raft.errors import NotLeader
-from raftkv.server.command import CommandKind
-from raftkv.server.lease_timer import RENEW, LeaseTimer
-from raftkv.server.member import Member
+from raftkv.raft.node import RaftNode
+from raftkv.server import lease_terms
+from raftkv.server.command import CommandKind, NobodyWaits
+from raftkv.server.lease_terms import LeaseLog
+from raftkv.server.lease_timer import RENEW, TIME_TO_LIVE, LeaseTimer
 from raftkv.server.proposals import Proposals
 
 LEASE, TTL_S = 7, 10
@@ -32,19 +35,72 @@ class Confirmation:
             raise self.error
 
 
-def make(confirmation: Confirmation) -> LeaseTimer:
-    """Return the timer of a leader with one lease, at time 0."""
-    timer = LeaseTimer(
-        cast(Any, SimpleNamespace(id=1, leader_id=1)),
-        cast(Any, None),
-        lambda lease_ids: None,
-        ttl_min_s=1,
-        confirm=confirmation,
-        request_timeout_s=0.01,
-        clock=lambda: 0.0,
-    )
+class Log:
+    """Keeps what a leader decides."""
+
+    def __init__(self) -> None:
+        self.terms: list[lease_terms.Terms] = []
+
+    def revoke(self, lease_ids: object) -> bool:
+        return True
+
+    def put(self, terms: lease_terms.Terms) -> bool:
+        self.terms.append(terms)
+        return True
+
+
+class Store:
+    """Leases and small records."""
+
+    def __init__(self) -> None:
+        self.leases = {LEASE: TTL_S}
+        self.records: dict[bytes, bytes] = {}
+
+    def lease_ids(self) -> list[int]:
+        return list(self.leases)
+
+    def lease_ttl(self, lease_id: int) -> int:
+        return self.leases[lease_id]
+
+    def take_lease_changes(self) -> list[tuple[str, int, int]]:
+        return []
+
+    def member_records(self) -> dict[bytes, bytes]:
+        return dict(self.records)
+
+    def put_member_record(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.records.pop(key)
+        else:
+            self.records[key] = value
+
+
+def parts(log: Log, store: Store) -> tuple[object, ...]:
+    return cast(Any, SimpleNamespace(id=1, leader_id=1)), cast(Any, None), log, store
+
+
+def options(confirmation: Confirmation) -> dict[str, Any]:
+    return {
+        "ttl_min_s": 1,
+        "confirm": confirmation,
+        "request_timeout_s": 0.01,
+        "clock": lambda: 0.0,
+    }
+
+
+def made(confirmation: Confirmation | None = None) -> tuple[LeaseTimer, Log, Store]:
+    """Return the timer of a leader with one lease that was just granted, at time 0."""
+    log, store = Log(), Store()
+    timer = LeaseTimer(*parts(log, store), **options(confirmation or Confirmation()))  # type: ignore[arg-type]
     timer.take_changes([("grant", LEASE, TTL_S)])
     timer.lead(0)
+    return timer, log, store
+
+
+def make(confirmation: Confirmation) -> LeaseTimer:
+    """Return the timer of a leader with one lease that is renewed at will, at time 0."""
+    timer, _, _ = made(confirmation)
+    timer.apply_terms(batch_of([(LEASE, RENEWED)]))
     return timer
 
 
@@ -74,6 +130,8 @@ async def test_a_leader_that_nobody_confirms_does_not() -> None:
 class Node:
     """A Raft node that leads or does not."""
 
+    id = 1
+
     def __init__(self, leads: bool) -> None:
         self.leads = leads
         self.proposed: list[bytes] = []
@@ -88,11 +146,62 @@ class Node:
 def test_expiry_is_for_this_leader_only(leads: bool) -> None:
     """What a leader finds expired goes into its own log, or nowhere: never to its successor."""
     node, proposals = Node(leads), Proposals(1, 100, 5.0)
-    auth = SimpleNamespace(stamp=None)
-    member = SimpleNamespace(id=1, node=node, proposals=proposals, auth=auth, wake=lambda: None)
-    Member._revoke_expired(cast(Member, member), [LEASE, 8])
+    log = LeaseLog(cast(RaftNode, node), proposals, lambda: None)
+    assert log.revoke([LEASE, 8]) == leads
     assert [read_header(data) for data in node.proposed] == (
         [(1, 100, 2, CommandKind.LEASE_REVOKE)] if leads else []
     )
     assert proposals.pending_count == 0, "it would be sent to whoever leads later"
     assert proposals.take_id() == 101
+
+
+def test_terms_travel_as_they_are() -> None:
+    terms = [(LEASE, 1.5), (-1, RENEWED), (1 << 62, 0.0)]
+    assert lease_terms.decode(lease_terms.encode(terms)) == terms
+    with pytest.raises(ValueError, match="15 bytes"):
+        lease_terms.decode(bytes(15))
+
+
+async def test_the_first_renewal_waits_for_the_log() -> None:
+    """Others count a granted lease's time: they must know that it is renewed before it is."""
+    timer, log, _ = made()
+    renewal = asyncio.ensure_future(timer.answer(RENEW, LEASE))
+    again = asyncio.ensure_future(timer.answer(RENEW, LEASE))
+    await asyncio.sleep(0.001)
+    assert log.terms == [[(LEASE, RENEWED)]]
+    assert not renewal.done()
+    timer.apply_terms(batch_of(log.terms.pop()))
+    assert await renewal == (TTL_S, TTL_S)
+    assert await again == (TTL_S, TTL_S)
+    assert await timer.answer(RENEW, LEASE) == (TTL_S, TTL_S)
+    assert log.terms == [], "later ones do not"
+
+
+async def test_a_renewal_whose_leader_is_deposed_has_no_answer_here() -> None:
+    timer, _, _ = made()
+    renewal = asyncio.ensure_future(timer.answer(RENEW, LEASE))
+    await asyncio.sleep(0.001)
+    timer.follow()
+    assert await renewal is None
+
+
+async def test_what_a_lease_has_left_survives_in_the_store() -> None:
+    timer, _, store = made()
+    timer.apply_terms(batch_of([(LEASE, 4.5)]))
+    assert store.records == {b"lease/0000000000000007": b"4500"}
+    store.leases[8] = 20
+    store.records[b"lease/0000000000000009"] = b"1"  # of a lease that is gone
+    restarted = LeaseTimer(*parts(Log(), store), **options(Confirmation()))  # type: ignore[arg-type]
+    restarted.load()
+    restarted.lead(0)
+    assert await restarted.answer(TIME_TO_LIVE, LEASE) == (4, TTL_S)
+    assert await restarted.answer(TIME_TO_LIVE, 8) == (20, 20)
+    assert list(store.records) == [b"lease/0000000000000007"]
+    restarted.take_changes([("revoke", LEASE, 0)])
+    assert store.records == {}
+
+
+def batch_of(terms: lease_terms.Terms) -> bytes:
+    batch = CommandBatch()
+    batch.add(CommandKind.LEASE_TERMS, lease_terms.encode(terms), NobodyWaits())
+    return batch.seal(1, 1)
