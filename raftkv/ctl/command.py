@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from getpass import getpass
 
-from raftkv.client import Client, Credentials
+from raftkv.client import Client, Credentials, User
 from raftkv.ctl.errors import CommandError, ExitCode
 from raftkv.ctl.flag_set import Flag, Flags, Line
 
@@ -15,7 +16,7 @@ FORMATS = ("simple", "json", "fields", "table", "protobuf")
 NOT_YET = "is not supported yet"
 
 GLOBAL_FLAGS = (
-    Flag("endpoints", "127.0.0.1:2379", "members to talk to, separated by commas"),
+    Flag("endpoints", "127.0.0.1:2379", "members to talk to, separated by commas", adds_up=True),
     Flag("write-out", "", f"output format: {', '.join(FORMATS)}", "w"),
     Flag("hex", False, "print byte strings as hex encoded strings"),
     Flag("command-timeout", 5.0, "time for a short command to end, such as 500ms or 10s"),
@@ -28,9 +29,9 @@ GLOBAL_FLAGS = (
     Flag("insecure-transport", True, "accepted for etcdctl's sake; the scheme decides"),
     Flag("insecure-skip-tls-verify", False, "skip verification", refused=NOT_YET),
     Flag("debug", False, "accepted for etcdctl's sake"),
-    Flag("user", "", "username[:password] for authentication", refused=NOT_YET),
-    Flag("password", "", "password for authentication", refused=NOT_YET),
-    Flag("auth-jwt-token", "", "JWT for authentication", refused=NOT_YET),
+    Flag("user", "", "username[:password] for authentication (asks for what is missing)"),
+    Flag("password", "", "password for authentication; --user then is the name alone"),
+    Flag("auth-jwt-token", "", "JWT for authentication, instead of --user"),
     Flag("discovery-srv", "", "domain to look up endpoints in", "d", refused=NOT_YET),
     Flag("discovery-srv-name", "", "service name of that look-up", refused=NOT_YET),
     Flag("insecure-discovery", True, "accepted for etcdctl's sake"),
@@ -102,10 +103,27 @@ class Context:
             return Client(
                 names,
                 credentials=self._credentials(),
+                user=self._user(),
+                token=self.flags.text("auth-jwt-token"),
                 timeout_s=self.flags.seconds("command-timeout"),
             )
         except ValueError as error:
             raise CommandError(ExitCode.BAD_ARGUMENTS, str(error)) from error
+
+    def _user(self) -> User | None:
+        """Whom to authenticate as; asks for a password that was not given."""
+        name, password = self.flags.text("user"), self.flags.text("password")
+        if not name:
+            return None
+        if self.flags.text("auth-jwt-token"):
+            raise CommandError(
+                ExitCode.BAD_ARGUMENTS, "--user and --auth-jwt-token exclude each other"
+            )
+        if not password:
+            name, colon, password = name.partition(":")
+            if not colon:
+                password = getpass("Password: ")
+        return User(name, password)
 
     def _credentials(self) -> Credentials | None:
         def content(flag: str) -> bytes | None:
