@@ -112,7 +112,7 @@ def _meta(snapshot: SnapshotReader, compacted_revision: int) -> Rows:
         state: dict[str, object] = {name: found for name, found in ids.items() if found}
         state["auto_leave"] = configuration.auto_leave
         rows.append((b"confState", _json(state)))
-    if snapshot.compact_revision > 0:
+    if snapshot.compact_revision >= 0:
         rows.append((SCHEDULED, _revision(snapshot.compact_revision)))
     if 0 < compacted_revision <= snapshot.compact_revision:
         rows.append((FINISHED, _revision(compacted_revision)))
