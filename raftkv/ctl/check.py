@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from raftkv.client import Client, ClientError, prefix_range_end
 from raftkv.ctl import output
 from raftkv.ctl.command import Command, Context
-from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments
+from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments, told_already
 from raftkv.ctl.flag_set import Flag, Line
 from raftkv.ctl.kv import raw
 from raftkv.ctl.progress import count_bar
@@ -155,7 +155,7 @@ async def perf(context: Context, line: Line) -> None:
     passed = all(good for good, _ in verdicts)
     output.lines(["PASS" if passed else "FAIL"])
     if not passed:
-        raise SystemExit(ExitCode.ERROR)
+        raise told_already()
 
 
 def judge(outcome: Outcome, load: Load) -> list[tuple[bool, str]]:
@@ -205,7 +205,7 @@ async def datascale(context: Context, line: Line) -> None:
         after = await asyncio.to_thread(_resident_bytes, endpoint)
     if outcome.errors:
         print(f"FAIL: {outcome.errors} errors: {outcome.first_error}", file=sys.stderr)
-        raise SystemExit(ExitCode.ERROR)
+        raise told_already()
     output.lines(
         [f"PASS: Approximate system memory used : {max(0, after - before) / (1 << 20):.2f} MB."]
     )

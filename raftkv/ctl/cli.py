@@ -99,7 +99,8 @@ async def _carry_out(command: Command, context: Context, line: Line) -> None:
 
 
 def _tell(error: CommandError) -> int:
-    print(f"Error: {error.text}", file=sys.stderr)
+    if error.text:
+        print(f"Error: {error.text}", file=sys.stderr)
     if error.hint:
         print(error.hint, file=sys.stderr)
     return error.code

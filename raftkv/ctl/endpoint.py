@@ -14,7 +14,7 @@ import grpc
 from raftkv.client import Client, ClientError
 from raftkv.ctl import fields_format, json_format, output
 from raftkv.ctl.command import Command, Context
-from raftkv.ctl.errors import CommandError, ExitCode, explain
+from raftkv.ctl.errors import CommandError, ExitCode, explain, told_already
 from raftkv.ctl.flag_set import Flag, Line
 from raftkv.ctl.go_text import duration, quoted
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -84,7 +84,7 @@ async def hash_kv(context: Context, line: Line) -> None:
         case _:
             output.lines(f"{name}, {response.hash}" for name, response in answers)
     if failed:
-        raise SystemExit(ExitCode.ERROR)
+        raise told_already()
 
 
 @dataclass(frozen=True, slots=True)

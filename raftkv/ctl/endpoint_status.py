@@ -11,7 +11,7 @@ from rich.live import Live
 from raftkv.ctl import fields_format, json_format, output
 from raftkv.ctl.command import Command, Context
 from raftkv.ctl.endpoint import CLUSTER, ask_each, endpoints_of
-from raftkv.ctl.errors import ExitCode, bad_arguments
+from raftkv.ctl.errors import bad_arguments, told_already
 from raftkv.ctl.flag_set import Flag, Line
 from raftkv.ctl.go_text import quoted, size
 from raftkv.ctl.until_signal import first_of, stop_signal
@@ -58,7 +58,7 @@ async def status(context: Context, line: Line) -> None:
         case _:
             output.lines(", ".join(row) for row in rows)
     if failed:
-        raise SystemExit(ExitCode.ERROR)
+        raise told_already()
 
 
 async def _ask(context: Context, endpoints: tuple[str, ...]) -> tuple[Answers, bool]:

@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
 class CommandError(Exception):
     """A command that cannot be carried out. `hint` says what to do about it, or is empty.
 
+    An empty text is not printed.
     `code` is another's exit code where the command was to run another.
     """
 
@@ -37,6 +38,11 @@ class CommandError(Exception):
 
 def bad_arguments(text: str) -> CommandError:
     return CommandError(ExitCode.BAD_ARGUMENTS, text)
+
+
+def told_already() -> CommandError:
+    """Fail with nothing more to say: each failure was told as it happened."""
+    return CommandError(ExitCode.ERROR, "")
 
 
 def explain(error: ClientError, endpoints: tuple[str, ...]) -> CommandError:

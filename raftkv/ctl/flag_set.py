@@ -24,6 +24,8 @@ class Flag:
     short: str = ""
     refused: str = ""
     """Not empty: the flag is etcdctl's and not built here; the text says so."""
+    adds_up: bool = False
+    """Whether values given one after the other are joined by commas; else the last one stands."""
 
 
 class Flags(Mapping[str, Value]):
@@ -98,7 +100,9 @@ def parse(
         else:
             arguments.append(word)
             continue
-        values[flag.name] = _value(flag, given, rest)
+        value = _value(flag, given, rest)
+        joins = flag.adds_up and flag.name in values
+        values[flag.name] = f"{values[flag.name]},{value}" if joins else value
     given_names = set(values)
     for flag in flags:
         if flag.name not in values:

@@ -8,7 +8,7 @@ from raftkv.client import ClientError
 from raftkv.ctl import fields_format, output
 from raftkv.ctl.command import Command, Context
 from raftkv.ctl.endpoint import CLUSTER, endpoints_of
-from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments, explain
+from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments, explain, told_already
 from raftkv.ctl.flag_set import Flag, Line
 from raftkv.pb.etcd import rpc_pb2 as pb
 
@@ -62,7 +62,7 @@ async def defrag(context: Context, line: Line) -> None:
                 continue
         output.lines([f"Finished defragmenting etcd member[{endpoint}]"])
     if failed:
-        raise SystemExit(ExitCode.ERROR)
+        raise told_already()
 
 
 async def move_leader(context: Context, line: Line) -> None:
