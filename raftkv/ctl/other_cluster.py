@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from raftkv.client import Client, Credentials
-from raftkv.ctl.command import NOT_YET, Context
+from getpass import getpass
+
+from raftkv.client import Client, Credentials, User
+from raftkv.ctl.command import Context
 from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments
 from raftkv.ctl.flag_set import Flag, Flags
 
@@ -17,8 +19,8 @@ def flags_of(role: str, cluster: str) -> tuple[Flag, ...]:
         Flag(f"{role}-cert", "", f"file with the certificate that identifies us to {cluster}"),
         Flag(f"{role}-key", "", "file with that certificate's key"),
         Flag(f"{role}-insecure-transport", True, "accepted for etcdctl's sake"),
-        Flag(f"{role}-user", "", f"username[:password] for {cluster}", refused=NOT_YET),
-        Flag(f"{role}-password", "", f"password for {cluster}", refused=NOT_YET),
+        Flag(f"{role}-user", "", f"username[:password] for {cluster} (asks for what is missing)"),
+        Flag(f"{role}-password", "", f"password; --{role}-user then is the name alone"),
     )
 
 
@@ -35,10 +37,24 @@ def other_client(context: Context, flags: Flags, role: str, endpoints: str) -> C
     credentials = None if ca is None else Credentials(ca, certificate, key)
     try:
         return Client(
-            names, credentials=credentials, timeout_s=context.flags.seconds("command-timeout")
+            names,
+            credentials=credentials,
+            user=_user(flags, role),
+            timeout_s=context.flags.seconds("command-timeout"),
         )
     except ValueError as error:
         raise bad_arguments(str(error)) from error
+
+
+def _user(flags: Flags, role: str) -> User | None:
+    name, password = flags.text(f"{role}-user"), flags.text(f"{role}-password")
+    if not name:
+        return None
+    if not password:
+        name, colon, password = name.partition(":")
+        if not colon:
+            password = getpass(f"Password of {name}: ")
+    return User(name, password)
 
 
 def _content(flags: Flags, flag: str) -> bytes | None:
