@@ -1,5 +1,6 @@
 """Keep log, state and history of one member bounded: trim, flush, compact."""
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,6 +12,8 @@ from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.store import Store
 
 __all__ = ["Housekeeping", "TrimmableLog"]
+
+log = logging.getLogger(__name__)
 
 
 class TrimmableLog(Protocol):
@@ -33,13 +36,24 @@ class Housekeeping:
         self._trimmer = trimmer
         self._behind_max = max(1, config.snapshot_count // 2)
         """Applied entries that may wait for a flush: a restart applies them again."""
+        self._warning_apply_s = config.warning_apply_s
         self._compaction = AutoCompaction(config.compaction, now)
         self._physical: list[tuple[int, Waiter, bytes]] = []
         """Compactions that are applied and wait for the disk: revision, waiter, answer."""
 
-    def applied(self, index: int, size_bytes: int) -> None:
-        """Take note of how far this member applied, and of how many bytes that was."""
+    def applied(self, index: int, size_bytes: int, took_s: float) -> None:
+        """Take note of how far this member applied, how many bytes that was, how long it took."""
         self._trimmer.applied(index, size_bytes)
+        if took_s > self._warning_apply_s > 0:
+            log.warning(
+                "apply request took too long",
+                extra={
+                    "took": f"{took_s * 1000:.1f}ms",
+                    "expected_duration": f"{self._warning_apply_s * 1000:g}ms",
+                    "index": index,
+                    "size_bytes": size_bytes,
+                },
+            )
 
     def snapshot_installed(self, index: int) -> None:
         """Take note that the log begins anew behind `index`."""

@@ -424,6 +424,7 @@ class Member:
 
     def _apply(self, entries: Sequence[Entry]) -> None:
         """Apply committed entries in order and answer the clients that wait here."""
+        began = self._loop.time()
         for entry in entries:
             if entry.term != self._applied_term:
                 self._applied_term = entry.term
@@ -438,7 +439,8 @@ class Member:
         self.leases.take_changes(self.store.take_lease_changes())
         self.store.maybe_flush()
         self.node.applied(entries[-1].index)
-        self.housekeeping.applied(entries[-1].index, sum(one.size_bytes for one in entries))
+        size_bytes = sum(one.size_bytes for one in entries)
+        self.housekeeping.applied(entries[-1].index, size_bytes, self._loop.time() - began)
         if (
             self._applied_term == self.node.term
             and self.is_leader
