@@ -1,67 +1,119 @@
-"""Every metric of a member, under etcd's names. Nothing is counted here: a scrape samples."""
+"""The forms of metrics and their text: Prometheus' exposition format, version 0.0.4.
+
+Names are etcd's, which include counters without `_total` and gauges with it; so the text is written
+here, by the names as they are. What this process costs is told by `prometheus_client`.
+"""
+
+from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from typing import Protocol
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["MetricsSource", "Scraper"]
+__all__ = ["CONTENT_TYPE", "Distribution", "Family", "counter", "gauge", "histogram", "render"]
 
-FSYNC_BUCKETS = tuple(0.001 * 2**power for power in range(14))
-"""As in etcd: 1 ms, doubled thirteen times."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class MetricsSource(Protocol):
-    """Where the figures come from at a scrape."""
-
-    def gauges(self) -> dict[str, tuple[float, str]]:
-        """Return name -> (value, help)."""
-
-    def counters(self) -> dict[str, tuple[float, str]]:
-        """Return name without `_total` -> (value, help)."""
-
-    def labelled(self) -> dict[str, tuple[str, str, str]]:
-        """Return name -> (label name, label value, help) of constant gauges."""
-
-    def take_sync_durations(self) -> list[float]:
-        """Return and forget how long each sync of the log took since the last call, in seconds."""
+Labels = Mapping[str, str]
 
 
-class Scraper:
-    """Renders the Prometheus text of one member."""
+class Distribution:
+    """Observed values, counted in buckets. Not for more than one thread."""
 
-    content_type = "text/plain; version=0.0.4; charset=utf-8"
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        """Values at most each bound and above the one before; last those above all."""
+        self.total = 0.0
 
-    def __init__(self, source: MetricsSource) -> None:
-        self._source = source
-        self._registry = CollectorRegistry()
-        self._fsync = Histogram(
-            "etcd_disk_wal_fsync_duration_seconds",
-            "The latency distributions of a synced append to the log.",
-            buckets=FSYNC_BUCKETS,
-            registry=self._registry,
-        )
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry, platform=platform)
-        self._registry.register(self)
+    @classmethod
+    def of(cls, bounds: Sequence[float], counts: Sequence[int], total: float) -> Distribution:
+        """Make one of counts that were kept elsewhere."""
+        made = cls(bounds)
+        made.counts = list(counts)
+        made.total = total
+        return made
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the sampled metrics; called by the registry."""
-        for name, (value, text) in self._source.gauges().items():
-            yield GaugeMetricFamily(name, text, value)
-        for name, (value, text) in self._source.counters().items():
-            yield CounterMetricFamily(name, text, value)
-        for name, (label, label_value, text) in self._source.labelled().items():
-            family = GaugeMetricFamily(name, text, labels=[label])
-            family.add_metric([label_value], 1.0)
-            yield family
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
-    def render(self) -> bytes:
-        """Return the whole text."""
-        for seconds in self._source.take_sync_durations():
-            self._fsync.observe(seconds)
-        return generate_latest(self._registry)
+
+@dataclass(slots=True)
+class Family:
+    """One metric with all its samples."""
+
+    name: str
+    help: str
+    type: str
+    samples: list[tuple[str, Labels, float]] = field(default_factory=list)
+    """Suffix of the name, labels, value."""
+
+    def add(self, value: float, **labels: str) -> Family:
+        """Add a sample; returns the family."""
+        self.samples.append(("", labels, float(value)))
+        return self
+
+    def add_distribution(self, values: Distribution, **labels: str) -> Family:
+        """Add the samples of a histogram; returns the family."""
+        seen = 0
+        for bound, count in zip((*values.bounds, float("inf")), values.counts, strict=True):
+            seen += count
+            self.samples.append(("_bucket", {**labels, "le": _number(bound)}, seen))
+        self.samples.append(("_sum", labels, values.total))
+        self.samples.append(("_count", labels, seen))
+        return self
+
+
+def gauge(name: str, help_text: str, value: float | None = None) -> Family:
+    """Make a metric that goes up and down; without a value it has no sample yet."""
+    family = Family(name, help_text, "gauge")
+    return family if value is None else family.add(value)
+
+
+def counter(name: str, help_text: str, value: float | None = None) -> Family:
+    """Make a metric that only goes up; without a value it has no sample yet."""
+    family = Family(name, help_text, "counter")
+    return family if value is None else family.add(value)
+
+
+def histogram(name: str, help_text: str, values: Distribution | None = None) -> Family:
+    """Make a metric of counted values; without any it has no sample yet."""
+    family = Family(name, help_text, "histogram")
+    return family if values is None else family.add_distribution(values)
+
+
+_PROCESS = CollectorRegistry()
+ProcessCollector(registry=_PROCESS)
+PlatformCollector(registry=_PROCESS, platform=platform)
+
+
+def render(families: Iterable[Family]) -> bytes:
+    """Return the text of the families, and of this process."""
+    lines: list[str] = []
+    for family in sorted(families, key=lambda one: one.name):
+        lines.append(f"# HELP {family.name} {_escaped_help(family.help)}")
+        lines.append(f"# TYPE {family.name} {family.type}")
+        for suffix, labels, value in family.samples:
+            inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+            shown = f"{{{inside}}}" if inside else ""
+            lines.append(f"{family.name}{suffix}{shown} {_number(value)}")
+    return "\n".join([*lines, ""]).encode() + generate_latest(_PROCESS)
+
+
+def _number(value: float) -> str:
+    return "+Inf" if value == float("inf") else repr(float(value))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _escaped_help(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")

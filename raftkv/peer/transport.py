@@ -75,6 +75,8 @@ class PeerTransport:
         self._own_url = own_url
         self._on_stranger = on_stranger
         self._unreachable: set[int] = set()
+        self.losses: dict[int, int] = {}
+        """Peer -> turns of the loop in which messages to it, or its connection, were lost."""
         self._outgoing: dict[int, OutgoingConnection] = {}
         self._incoming = IncomingConnections(
             cluster_id,
@@ -211,5 +213,6 @@ class PeerTransport:
     def _report(self) -> None:
         lost, self._unreachable = self._unreachable, set()
         for peer_id in sorted(lost):
+            self.losses[peer_id] = self.losses.get(peer_id, 0) + 1
             if self._started:
                 self._on_unreachable(peer_id)

@@ -93,6 +93,7 @@ class Front:
             await self._listeners.open(endpoint, self._http.metrics_protocol)
         for endpoint in config.listen_http:
             await self._listeners.open(endpoint, self._http.http_protocol)
+        self._http.start()
         self._check_leader()
 
     def _check_leader(self) -> None:

@@ -12,6 +12,8 @@ from raftkv.rpc.health import HealthService
 from raftkv.rpc.http1 import Http1Protocol
 from raftkv.rpc.http_routes import HttpRoutes
 from raftkv.rpc.kv import KvService
+from raftkv.rpc.metrics_grpc import CallMetrics
+from raftkv.rpc.metrics_network import NetworkMetrics
 from raftkv.rpc.metrics_source import MemberMetrics
 from raftkv.server.bootstrap import OpenMember
 
@@ -30,8 +32,9 @@ class HttpFront:
         self._metrics = HttpRoutes()
         self._none = HttpRoutes()
         health = HealthService(opened.member)
-        metrics = MemberMetrics(opened, kv, health)
-        self._sources = metrics
+        self._calls = CallMetrics(methods, is_extensive=config.http.extensive_metrics)
+        self._network = NetworkMetrics(opened.member)
+        metrics = MemberMetrics(opened, kv, health, self._calls, self._network)
         for routes in (self._client, self._metrics):
             health.register_http(routes)
             metrics.register(routes)
@@ -50,7 +53,11 @@ class HttpFront:
 
     def count_bytes_of(self, server: Server) -> None:
         """Show what goes through a server's connections in the metrics."""
-        self._sources.servers = (server, self._http_server)
+        self._calls.servers = (server, self._http_server)
+
+    def start(self) -> None:
+        """Begin what is measured all the time."""
+        self._network.start()
 
     # On the client URLs.
 
@@ -80,6 +87,7 @@ class HttpFront:
 
     def close(self) -> None:
         """Close every connection."""
+        self._network.close()
         self._http_server.close()
         for routes in (self._client, self._metrics, self._none):
             routes.close()

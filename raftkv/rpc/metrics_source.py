@@ -1,32 +1,63 @@
-"""Sample a member for /metrics."""
+"""Everything that one member shows on /metrics, sampled where it is kept anyway."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from raftkv._native.http2 import Server
-from raftkv.metrics import Scraper
+import os
+import platform
+import resource
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from raftkv.metrics import (
+    CONTENT_TYPE,
+    Distribution,
+    Family,
+    counter,
+    gauge,
+    histogram,
+    render,
+)
+from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http_exchange import Answer, Headers, Query
 from raftkv.rpc.http_routes import HttpRoutes
 from raftkv.rpc.kv import KvService
+from raftkv.rpc.metrics_absent import absent_families
+from raftkv.rpc.metrics_grpc import CallMetrics
+from raftkv.rpc.metrics_network import NetworkMetrics
 from raftkv.server.bootstrap import OpenMember
 from raftkv.version import ETCD_VERSION
 
 __all__ = ["MemberMetrics"]
 
-Figures = dict[str, tuple[float, str]]
+DISK_BOUNDS_S = tuple(0.001 * 2**power for power in range(14))
+"""As in etcd: 1 ms, doubled thirteen times."""
+
+_LEASE = b"/etcdserverpb.Lease/"
+_MAINTENANCE = b"/etcdserverpb.Maintenance/"
+_PROMOTE = b"/etcdserverpb.Cluster/MemberPromote"
 
 
 class MemberMetrics:
-    """The figures of one member, read where they are kept anyway."""
+    """The figures of one member."""
 
-    def __init__(self, opened: OpenMember, kv: KvService, health: HealthService) -> None:
+    def __init__(
+        self,
+        opened: OpenMember,
+        kv: KvService,
+        health: HealthService,
+        calls: CallMetrics,
+        network: NetworkMetrics,
+    ) -> None:
         self._opened = opened
         self._member = opened.member
         self._kv = kv
         self._health = health
-        self._scraper = Scraper(self)
-        self.servers: Sequence[Server] = ()
-        """The servers whose bytes are counted."""
+        self._calls = calls
+        self._network = network
+        self._syncs = Distribution(DISK_BOUNDS_S)
+        self._flushes = Distribution(DISK_BOUNDS_S)
 
     def register(self, routes: HttpRoutes) -> None:
         """Add /metrics."""
@@ -35,69 +66,202 @@ class MemberMetrics:
     async def _metrics(
         self, _method: str, _path: str, _query: Query, _headers: Headers, _body: bytes
     ) -> Answer:
-        return 200, self._scraper.content_type, self._scraper.render()
+        return 200, CONTENT_TYPE, render(self.families())
 
-    def gauges(self) -> Figures:
-        """Return what goes up and down."""
-        member, node, hub = self._member, self._member.node, self._member.hub
+    def families(self) -> Iterator[Family]:
+        """Yield every metric of the member."""
+        yield from self._identity()
+        yield from self._server()
+        yield from self._requests()
+        yield from self._disk()
+        yield from self._history()
+        yield from self._watches_and_leases()
+        yield from self._calls.families()
+        yield from self._network.families()
+        yield from _process()
+        yield from absent_families()
+
+    def _identity(self) -> Iterator[Family]:
+        local = f"{self._member.id:x}"
+        yield gauge("etcd_server_id", "This member, in hexadecimal.").add(1, server_id=local)
+        yield gauge("etcd_server_version", "The etcd whose API this is.").add(
+            1, server_version=ETCD_VERSION
+        )
+        yield gauge("etcd_cluster_version", "The version that all members have.").add(
+            1, cluster_version=_minor(ETCD_VERSION)
+        )
+        yield gauge("etcd_server_go_version", "What runs this: not Go.").add(
+            1, server_go_version=f"{platform.python_implementation()} {platform.python_version()}"
+        )
+        yield gauge("etcd_server_feature_enabled", "Feature gates that are on.").add(
+            self._member.config.initial_corrupt_check, name="InitialCorruptCheck", stage="ALPHA"
+        )
+
+    def _server(self) -> Iterator[Family]:
+        member, node = self._member, self._member.node
+        yield gauge("etcd_server_has_leader", "1 while a leader is known.", bool(node.leader_id))
+        yield gauge("etcd_server_is_leader", "1 while this member leads.", member.is_leader)
+        yield gauge("etcd_server_is_learner", "1 while it only learns.", member.is_learner)
+        yield counter(
+            "etcd_server_leader_changes_seen_total", "Leaders seen.", member.leader_changes
+        )
+        yield gauge(
+            "etcd_server_proposals_committed_total", "Index of the last commit.", node.commit_index
+        )
+        yield gauge(
+            "etcd_server_proposals_applied_total", "Index last applied.", node.applied_index
+        )
+        yield gauge(
+            "etcd_server_proposals_pending",
+            "Commands that wait for consensus.",
+            member.proposals.pending_count,
+        )
+        yield counter(
+            "etcd_server_proposals_failed_total",
+            "Commands that failed to be agreed on, or whose fate is unknown.",
+            member.proposals.failed_count,
+        )
+        yield counter(
+            "etcd_server_slow_read_indexes_total",
+            "Times that a read had to ask again who leads.",
+            member.reads.slow_count,
+        )
+        yield counter(
+            "etcd_server_read_indexes_failed_total", "Reads given up.", member.reads.failed_count
+        )
+        yield counter("etcd_server_health_success", "Probes passed.", self._health.successes)
+        yield counter("etcd_server_health_failures", "Probes failed.", self._health.failures)
+        alarms = gauge("etcd_debugging_server_alarms", "1 for an alarm that is armed.")
+        for one in member.cluster.alarms.armed():
+            alarms.add(1, server_id=f"{one.memberID:x}", alarm_type=pb.AlarmType.Name(one.alarm))
+        yield alarms
+        yield gauge(
+            "etcd_debugging_auth_revision",
+            "How often users, roles or permissions changed.",
+            member.cluster.auth.store.revision,
+        )
+
+    def _requests(self) -> Iterator[Family]:
+        kv, calls = self._kv, self._calls
+        yield counter("etcd_mvcc_put_total", "Put requests to this member.", kv.put_count)
+        yield counter("etcd_mvcc_delete_total", "DeleteRange requests.", kv.delete_count)
+        yield counter("etcd_mvcc_txn_total", "Txn requests to this member.", kv.txn_count)
+        yield counter("etcd_mvcc_range_total", "Range requests to this member.", kv.range_count)
+        promoted = calls.handled(_PROMOTE)
+        yield counter(
+            "etcd_server_learner_promote_successes",
+            "Learners promoted by way of this member.",
+            promoted.get(0, 0),
+        )
+        yield counter(
+            "etcd_server_learner_promote_failures",
+            "Promotions that this member refused.",
+            sum(promoted.values()) - promoted.get(0, 0),
+        )
+        yield histogram(
+            "etcd_mvcc_hash_duration_seconds",
+            "Duration of Hash requests.",
+            calls.durations(_MAINTENANCE + b"Hash"),
+        )
+        yield histogram(
+            "etcd_mvcc_hash_rev_duration_seconds",
+            "Duration of HashKV requests.",
+            calls.durations(_MAINTENANCE + b"HashKV"),
+        )
+
+    def _disk(self) -> Iterator[Family]:
+        member = self._member
+        _drain(self._opened.writer.sync_durations_s, self._syncs)
+        _drain(self._opened.flush_pool.durations_s, self._flushes)
+        yield histogram(
+            "etcd_disk_wal_fsync_duration_seconds",
+            "Duration of a synced append to the log.",
+            self._syncs,
+        )
+        yield histogram(
+            "etcd_disk_backend_commit_duration_seconds",
+            "Duration of a synced flush of the state, or of a step of compaction.",
+            self._flushes,
+        )
+        yield gauge(
+            "etcd_disk_wal_write_bytes_total",
+            "Bytes of entries appended to the log.",
+            self._opened.writer.written_bytes,
+        )
         size, in_use = member.store.db_size()
-        return {
-            "etcd_server_has_leader": (bool(node.leader_id), "Whether a leader exists. 1 is yes."),
-            "etcd_server_is_leader": (member.is_leader, "Whether this member is the leader."),
-            "etcd_server_is_learner": (member.is_learner, "Whether this member is a learner."),
-            "etcd_server_proposals_pending": (
-                member.proposals.pending_count,
-                "Commands that wait for consensus.",
-            ),
-            "etcd_server_proposals_committed_total": (
-                node.commit_index,
-                "The index of the last committed entry.",
-            ),
-            "etcd_server_proposals_applied_total": (
-                node.applied_index,
-                "The index of the last applied entry.",
-            ),
-            "etcd_server_quota_backend_bytes": (member.config.quota_bytes, "The quota."),
-            "etcd_mvcc_db_total_size_in_bytes": (size, "Bytes of the state's file."),
-            "etcd_mvcc_db_total_size_in_use_in_bytes": (in_use, "Bytes of the state in use."),
-            "etcd_debugging_mvcc_current_revision": (member.store.revision, "The revision."),
-            "etcd_debugging_mvcc_compact_revision": (
-                member.store.compact_revision,
-                "The compact revision.",
-            ),
-            "etcd_debugging_mvcc_watcher_total": (hub.watcher_count, "Watchers."),
-            "etcd_debugging_mvcc_watch_stream_total": (hub.stream_count, "Watch streams."),
-            "etcd_debugging_mvcc_slow_watcher_total": (hub.slow_count, "Unsynced watchers."),
-        }
+        yield gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the state's file.", size)
+        yield gauge(
+            "etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of it that hold data.", in_use
+        )
+        yield gauge(
+            "etcd_server_quota_backend_bytes",
+            "Bytes in use beyond which nothing may be added.",
+            member.config.quota_bytes,
+        )
+        yield gauge(
+            "etcd_mvcc_db_open_read_transactions",
+            "The one that reads are served from; those of snapshots under way are not counted.",
+            1,
+        )
 
-    def counters(self) -> Figures:
-        """Return what only goes up."""
-        member, leases = self._member, self._member.leases
-        return {
-            "etcd_server_leader_changes_seen": (member.leader_changes, "Leader changes seen."),
-            "etcd_server_proposals_failed": (member.proposals.failed_count, "Failed commands."),
-            "etcd_server_slow_read_indexes": (member.reads.slow_count, "ReadIndex asked twice."),
-            "etcd_server_read_indexes_failed": (member.reads.failed_count, "Failed reads."),
-            "etcd_server_health_success": (self._health.successes, "Health checks passed."),
-            "etcd_server_health_failures": (self._health.failures, "Health checks failed."),
-            "etcd_mvcc_put": (self._kv.put_count, "Put requests seen by this member."),
-            "etcd_mvcc_delete": (self._kv.delete_count, "DeleteRange requests seen here."),
-            "etcd_mvcc_txn": (self._kv.txn_count, "Txn requests seen by this member."),
-            "etcd_mvcc_range": (self._kv.range_count, "Range requests seen by this member."),
-            "etcd_debugging_mvcc_events": (member.hub.events_sent, "Events sent to watchers."),
-            "etcd_debugging_lease_renewed": (leases.renewed_count, "Leases renewed."),
-            "etcd_debugging_server_lease_expired": (leases.expired_count, "Leases expired."),
-        }
+    def _history(self) -> Iterator[Family]:
+        store = self._member.store
+        yield gauge("etcd_debugging_mvcc_current_revision", "The revision.", store.revision)
+        yield gauge(
+            "etcd_debugging_mvcc_compact_revision",
+            "The revision below which history is gone.",
+            store.compact_revision,
+        )
 
-    def labelled(self) -> dict[str, tuple[str, str, str]]:
-        """Return the constants that are told as labels."""
-        return {
-            "etcd_server_id": ("server_id", f"{self._member.id:x}", "Server id in hexadecimal."),
-            "etcd_server_version": ("server_version", ETCD_VERSION, "The server's version."),
-            "etcd_cluster_version": ("cluster_version", ETCD_VERSION, "The cluster's version."),
-        }
+    def _watches_and_leases(self) -> Iterator[Family]:
+        hub, leases, calls = self._member.hub, self._member.leases, self._calls
+        yield gauge("etcd_debugging_mvcc_watcher_total", "Watchers.", hub.watcher_count)
+        yield gauge("etcd_debugging_mvcc_watch_stream_total", "Watch streams.", hub.stream_count)
+        yield gauge(
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "Watchers that are fed from history.",
+            hub.slow_count,
+        )
+        yield counter(
+            "etcd_debugging_mvcc_events_total", "Events sent to watchers.", hub.events_sent
+        )
+        yield counter(
+            "etcd_debugging_lease_granted_total",
+            "Leases granted by way of this member.",
+            calls.handled(_LEASE + b"LeaseGrant").get(0, 0),
+        )
+        yield counter(
+            "etcd_debugging_lease_revoked_total",
+            "Leases revoked by way of this member, or expired while it led.",
+            calls.handled(_LEASE + b"LeaseRevoke").get(0, 0) + leases.expired_count,
+        )
+        yield counter("etcd_debugging_lease_renewed_total", "Renewals.", leases.renewed_count)
+        yield counter(
+            "etcd_debugging_server_lease_expired_total",
+            "Leases found expired while this member led.",
+            leases.expired_count,
+        )
 
-    def take_sync_durations(self) -> list[float]:
-        """Return and forget the durations of the log's syncs."""
-        kept = self._opened.writer.sync_durations_s
-        return [kept.popleft() for _ in range(len(kept))]
+
+def _drain(durations: deque[float], into: Distribution) -> None:
+    """Move the durations that a thread has left for us."""
+    for _ in range(len(durations)):
+        into.observe(durations.popleft())
+
+
+def _minor(version: str) -> str:
+    major, minor, _ = version.split(".", 2)
+    return f"{major}.{minor}.0"
+
+
+def _process() -> Iterator[Family]:
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+    yield gauge("os_fd_limit", "File descriptors that this process may have.", descriptors)
+    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    yield gauge("os_fd_used", "File descriptors that it has.", used)
+    yield gauge(
+        "process_virtual_memory_max_bytes",
+        "Address space that it may have; -1 is no limit.",
+        memory if memory != resource.RLIM_INFINITY else -1,
+    )

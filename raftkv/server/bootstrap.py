@@ -28,6 +28,7 @@ from raftkv.server.peer_links import address_of
 from raftkv.server.peer_tls import PeerContexts, peer_contexts
 from raftkv.storage.data_dir import DataDirectory
 from raftkv.storage.errors import DataDirectoryError
+from raftkv.storage.flush_pool import FlushPool
 from raftkv.storage.log_writer import LogWriter
 
 __all__ = ["OpenMember", "open_member"]
@@ -53,6 +54,7 @@ class OpenMember:
     directory: DataDirectory
     log_store: LogStore
     writer: LogWriter
+    flush_pool: FlushPool
 
     async def start(self) -> None:
         """Begin to listen to other members and to take part."""
@@ -102,6 +104,7 @@ async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> 
             cluster_id=membership.cluster_id,
             member_id=member_id,
             txn_ops_max=config.txn_ops_max,
+            flush_pool=(flush_pool := FlushPool()),
         )
         if must_reset(log_store, store.applied_index, store.applied_term):
             log_store.reset(store.applied_index, store.applied_term)
@@ -123,7 +126,7 @@ async def open_member(config: Config, on_fatal: Callable[[Exception], None]) -> 
             "revision": store.revision,
         },
     )
-    return OpenMember(member, directory, log_store, writer)
+    return OpenMember(member, directory, log_store, writer, flush_pool)
 
 
 async def _identity(config: Config, log_store: LogStore) -> tuple[Membership, int]:

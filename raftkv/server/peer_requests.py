@@ -35,6 +35,8 @@ class PeerRequests:
                 return await self._install(sender, payload)
             case reconfiguration.CHANGE:
                 return await self._member.changes.answer_peer(payload)
+            case "probe":  # how long it takes is what is asked
+                return b""
             case hash_check.HASH:
                 return await hash_check.answer_peer(self._member, payload)
             case _:

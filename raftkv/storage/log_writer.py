@@ -53,6 +53,8 @@ class LogWriter:
         self._closed = False
         self.sync_durations_s: deque[float] = deque(maxlen=SYNC_DURATIONS_MAX)
         """How long the latest appends took, oldest first; whoever reads may take them out."""
+        self.written_bytes = 0
+        """What was appended since the start."""
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -89,6 +91,7 @@ class LogWriter:
         started = time.perf_counter()
         self._store.append(work.entries, work.hard_state)
         self.sync_durations_s.append(time.perf_counter() - started)
+        self.written_bytes += sum(entry.size_bytes for entry in work.entries)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
