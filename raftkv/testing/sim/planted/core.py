@@ -60,7 +60,8 @@ def commit_with_a_minority(patch: Patch) -> None:
     """One copy too few is taken for a quorum."""
 
     def committed(self: Any, match_index: Callable[[int], int]) -> int:
-        return sorted(map(match_index, self.voters))[len(self.voters) // 2 + 1]
+        held = sorted(map(match_index, self.voters)) or [0]
+        return held[min(len(held) // 2 + 1, len(held) - 1)]
 
     from raftkv.raft.configuration import Configuration
 
