@@ -5,6 +5,8 @@ async with Client(["127.0.0.1:2379"]) as client:
     async with client.watch(b"greeting", start_revision=1) as watch:
         async for response in watch:
             ...
+
+`SyncClient` is the same for programs without an event loop.
 """
 
 from raftkv.client.authentication import User
@@ -20,6 +22,8 @@ from raftkv.client.errors import (
 )
 from raftkv.client.lease import LeaseKeeper
 from raftkv.client.prefix import prefix_range_end
+from raftkv.client.stm import Stm, StmConflictError, transact
+from raftkv.client.sync import SyncClient
 from raftkv.client.watch import Watch, WatchCanceledError
 
 __all__ = [
@@ -35,10 +39,14 @@ __all__ = [
     "Mutex",
     "Session",
     "SessionExpiredError",
+    "Stm",
+    "StmConflictError",
+    "SyncClient",
     "UnavailableError",
     "User",
     "Watch",
     "WatchCanceledError",
     "parse_endpoint",
     "prefix_range_end",
+    "transact",
 ]
