@@ -3,12 +3,15 @@
 `python -m raftkv.testing.fault_runner --minutes 30 --seed 1`
 
 As root, each member has a network namespace and a disk of its own, so that networks can be cut and
-disks filled; otherwise members are only killed and paused. The seed decides what is asked and
-broken, but not how processes and networks behave: unlike the simulator's, a run cannot be repeated.
+disks filled; otherwise members are only killed, paused and replaced. The seed decides what is asked
+and broken, but not how processes and networks behave: unlike the simulator's, a run cannot be
+repeated.
 
-What it does not cover: power cuts (the kernel keeps what a killed process wrote), clocks that jump
-(monotonic clocks do not; their rates differ, by a wrapper around Python's clock), reordered packets
-below TCP, disks that lie.
+Replaced means removed through the API, and a new one, empty, in its place. Clocks run at other
+rates, and wall clocks are off by up to a day, by a wrapper around Python's.
+
+What it does not cover: power cuts (the kernel keeps what a killed process wrote), monotonic clocks
+that jump (they do not), reordered packets below TCP, disks that lie.
 """
 
 from __future__ import annotations
@@ -218,7 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to break things")
     parser.add_argument("--seed", type=int, default=None, help="what to ask and to break")
     parser.add_argument("--faults", default=",".join(GROUPS), help=f"some of {','.join(GROUPS)}")
-    parser.add_argument("--loopback", action="store_true", help="no namespaces: kill and pause")
+    parser.add_argument(
+        "--loopback", action="store_true", help="no namespaces: kill, pause, replace"
+    )
     parser.add_argument("--directory", type=Path, help="where data and logs go; default: temporary")
     given = parser.parse_args(arguments)
     groups = set(given.faults.split(","))
@@ -227,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     missing = ["--loopback"] if given.loopback else missing_facilities()
     if missing:
-        console.log(f"without namespaces ({', '.join(missing)}): kill and pause only")
+        console.log(f"without namespaces ({', '.join(missing)}): kill, pause and replace only")
     else:
         enter([sys.executable, "-m", "raftkv.testing.fault_runner", *(arguments or sys.argv[1:])])
     faults = [

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from raftkv.cli import ExitCode
+from raftkv.testing import member_faults
 from raftkv.testing.history import Violation
 from raftkv.testing.namespace_cluster import NamespaceCluster
 from raftkv.testing.process_cluster import ProcessCluster
@@ -181,6 +182,14 @@ def _skew(one: Injection) -> None:
     one.cluster.start(one.member)
 
 
+def _remove(one: Injection) -> None:
+    member_faults.remove(one.cluster, one.member)
+
+
+def _add_back(one: Injection) -> None:
+    member_faults.add_back(one.cluster, one.member)
+
+
 def _stay(one: Injection) -> None:
     """Leave it as it is: the skew lasts until the next one."""
 
@@ -201,6 +210,7 @@ FAULTS: Mapping[str, Fault] = {
         Fault("reset", "partition", (0.5, 3), _reset_connections, _heal_network, True),
         Fault("disk full", "disk-full", (1, 5), _fill_disk, _free_disk, True),
         Fault("slow disk", "slow-disk", (1, 5), _slow_disk, _wait_for_disk, True),
+        Fault("replace", "member", (0.2, 2), _remove, _add_back),
         Fault("skew", "skew", (1, 3), _skew, _stay, True),
     )
 }

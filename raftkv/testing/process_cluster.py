@@ -41,6 +41,8 @@ class ProcessCluster:
         self.hosts = ["127.0.0.1"] * members
         self.client_ports = [free_port() for _ in self.names]
         self.peer_ports = [free_port() for _ in self.names]
+        self.joining: set[int] = set()
+        """Members that were added to the running cluster, and find it instead of founding it."""
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * members
 
     def __enter__(self) -> "ProcessCluster":
@@ -77,6 +79,7 @@ class ProcessCluster:
             f"--initial-advertise-peer-urls={peers[member]}",
             "--initial-cluster="
             + ",".join(f"{name}={url}" for name, url in zip(self.names, peers, strict=True)),
+            *(["--initial-cluster-state=existing"] if member in self.joining else []),
             *self.flags,
         ]
 

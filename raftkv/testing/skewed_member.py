@@ -2,8 +2,9 @@
 
 The monotonic clock that the event loop reads, and with it every timer of the member (elections,
 heartbeats, leases), runs RATE times as fast as the true one, from an offset that differs with every
-start. Waits of other threads, which nothing but housekeeping uses, and the wall clock, which is
-read once to name a life of the process, stay true.
+start. The wall clock, which is read once to name a life of the process, is off by up to a day, so
+that it jumps from one start to the next. Waits of other threads, which nothing but housekeeping
+uses, stay true.
 """
 
 import random
@@ -12,6 +13,7 @@ import sys
 import time
 
 OFFSET_S_MAX = 1e6
+WALL_OFFSET_S_MAX = 86_400.0
 
 
 def skew_clock(rate: float, offset_s: float) -> None:
@@ -32,9 +34,17 @@ def skew_clock(rate: float, offset_s: float) -> None:
     selectors.DefaultSelector.select = select  # type: ignore[method-assign]
 
 
+def shift_wall_clock(offset_s: float) -> None:
+    """Let the wall clock of this process be wrong by so much from now on."""
+    true_s, true_ns, offset_ns = time.time, time.time_ns, int(offset_s * 1e9)
+    time.time = lambda: true_s() + offset_s
+    time.time_ns = lambda: true_ns() + offset_ns
+
+
 def main() -> int:
     """Skew, then run the member as `python -m raftkv` does."""
     skew_clock(float(sys.argv.pop(1)), random.uniform(0, OFFSET_S_MAX))
+    shift_wall_clock(random.uniform(-WALL_OFFSET_S_MAX, WALL_OFFSET_S_MAX))
     from raftkv.cli import main as run_member
 
     return run_member()

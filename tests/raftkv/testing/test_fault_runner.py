@@ -82,9 +82,9 @@ def test_a_pause_after_the_next_fault_is_that_ones() -> None:
 
 @pytest.mark.slow
 def test_on_loopback() -> None:
-    """Where there are no namespaces it says so, and kills and pauses."""
+    """Where there are no namespaces it says so, and touches processes only."""
     done = run("--minutes=0.2", "--seed=7", "--loopback")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "kill and pause only" in done.stdout
+    assert "kill, pause and replace only" in done.stdout
     assert "violations: 0" in done.stdout
     assert run("--loopback", "--faults=partition").returncode == 2
