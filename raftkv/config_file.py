@@ -44,26 +44,13 @@ SECTIONS: dict[str, dict[str, str]] = {
 """Keys that hold others, and the flags that those stand for."""
 
 OTHER_NAMES = {
-    "v2-deprecation": "v2-deprecation",
-    "discovery-config": "discovery-endpoints",
     "grpc-keep-alive-min-time": "grpc-keepalive-min-time",
     "grpc-keep-alive-interval": "grpc-keepalive-interval",
     "grpc-keep-alive-timeout": "grpc-keepalive-timeout",
 }
 """Keys that differ from their flag's name."""
 
-PAST = frozenset(
-    {
-        "proxy-failure-wait",
-        "proxy-refresh-interval",
-        "proxy-dial-timeout",
-        "proxy-write-timeout",
-        "proxy-read-timeout",
-        "log-package-levels",
-        "debug",
-        "ca-file",
-    }
-)
+PAST = frozenset({"ca-file"})
 """Keys of older versions' sample files, which ask for nothing here."""
 
 

@@ -258,7 +258,12 @@ _ACCEPTED = (
         "versions are compared when a member asks, not by the clock", downgrade_check_time=float
     ),
     *_accepted("sockets are the kernel's defaults", set_member_localaddr=bool),
-    *_accepted("there is one logger; --log-level and --log-format shape it", logger=str),
+    *_accepted(
+        "there is one logger; --log-level and --log-format shape it",
+        logger=str,
+        log_package_levels=str,
+        debug=bool,
+    ),
     *_accepted(
         "syncing stays on: what is acknowledged is on disk, which the flag would give up",
         unsafe_no_fsync=bool,
@@ -276,7 +281,15 @@ _ACCEPTED = (
         distributed_tracing_instance_id=str,
         distributed_tracing_sampling_rate=int,
     ),
-    *_accepted("no proxy is started, nor members discovered", discovery_fallback=str),
+    *_accepted(
+        "no proxy is started, nor members discovered",
+        discovery_fallback=str,
+        proxy_failure_wait=int,
+        proxy_refresh_interval=int,
+        proxy_dial_timeout=int,
+        proxy_write_timeout=int,
+        proxy_read_timeout=int,
+    ),
     *_accepted(
         "requests are not timed one by one; --warning-apply-duration covers what is slow",
         warning_unary_request_duration=float,

@@ -1,9 +1,13 @@
 """Flags and environment become one checked configuration, or a list of everything wrong."""
 
+import re
+import subprocess
+
 import pytest
 
 from raftkv.config import Config, build_config
-from raftkv.flags import FlagError, parse_duration_s, read_flags
+from raftkv.flags import FLAGS, FlagError, find_flag, parse_duration_s, read_flags, strangers
+from raftkv.testing.real_etcd import etcd_binary
 
 
 def check(*arguments: str, **environment: str) -> Config:
@@ -91,3 +95,69 @@ def test_durations_are_read_as_go_writes_them(text: str, seconds: float) -> None
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration_s(text)
+
+
+def test_the_experimental_spelling_of_a_variable_is_read() -> None:
+    assert (
+        check(ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL="5s").progress_notify_interval_s == 5
+    )
+    assert check(ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK="true").initial_corrupt_check
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--initial-corrupt-check",
+        "--experimental-initial-corrupt-check=true",
+        "--feature-gates=InitialCorruptCheck=true",
+        "--feature-gates=AllAlpha=true,InitialCorruptCheck=True,LeaseCheckpoint=false",
+    ],
+)
+def test_a_gate_and_its_flag_mean_the_same(argument: str) -> None:
+    assert check(argument).initial_corrupt_check
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("NoSuchGate=true", "unknown gate 'NoSuchGate'; known are InitialCorruptCheck"),
+        ("LeaseCheckpoint", "want LeaseCheckpoint=true or LeaseCheckpoint=false"),
+        ("LeaseCheckpoint=maybe", "want LeaseCheckpoint=true"),
+    ],
+)
+def test_a_gate_that_cannot_be_is_refused(text: str, words: str) -> None:
+    (found,) = problems(f"--feature-gates={text}")
+    assert words in found
+
+
+def test_log_flags() -> None:
+    config = check("--log-outputs=default,stdout,/var/log/x", "--log-format=console")
+    assert config.log.outputs == ("stderr", "stdout", "/var/log/x")
+    assert config.log.format == "console"
+    assert config.log.rotation is None
+    rotated = check(
+        "--log-outputs=/x", "--enable-log-rotation", '--log-rotation-config-json={"maxsize": 1}'
+    )
+    assert rotated.log.rotation is not None
+    assert rotated.log.rotation.size_bytes == 1 << 20
+    (found,) = problems("--enable-log-rotation")
+    assert "exactly one file" in found
+
+
+def test_every_flag_that_does_nothing_or_is_refused_says_why() -> None:
+    for flag in FLAGS.values():
+        assert flag.help, flag.name
+
+
+def test_every_flag_of_etcd_is_known() -> None:
+    """By the help of a real etcd, whose names are taken in either spelling."""
+    told = subprocess.run([etcd_binary(), "--help"], capture_output=True, text=True, check=False)
+    names = set(re.findall(r"^  --([a-z0-9-]+)", told.stdout + told.stderr, re.MULTILINE))
+    assert len(names) > 60
+    unknown = {name for name in names if find_flag(name) is None}
+    assert not unknown - {"version", "help"}
+
+
+def test_variables_that_name_no_flag_are_found() -> None:
+    environment = {"ETCD_NAME": "a", "ETCD_NMAE": "b", "RAFTKV_X": "c", "RAFTKV_PURE": "1"}
+    assert strangers(environment) == ["ETCD_NMAE", "RAFTKV_X"]
