@@ -23,6 +23,12 @@ cdef class MvccExecutor:
     cdef size_t path_at           # next one to follow
     cdef bint small_only          # ranges give up where they are not small
     cdef bint uncounted           # ranges stop at their limit
+    cdef int64_t keys             # that exist now
+    cdef int64_t puts             # operations run since the start, those of transactions included
+    cdef int64_t deletes
+    cdef int64_t ranges
+    cdef int64_t txns             # of more than one operation, as etcd counts them
+    cdef int64_t put_bytes        # keys and values of the puts
     cdef int range_error          # first error of a range; etcd tells those of puts before it
 
     # Each appends a whole response message to `out`, header included, or returns an error code and
@@ -31,6 +37,8 @@ cdef class MvccExecutor:
     cdef int put(self, Span body, Buffer *out) except -1
     cdef int delete_range(self, Span body, Buffer *out) except -1
     cdef int txn(self, Span body, Buffer *out) except -1
+    # Set `keys` to what was stored with the state, or count: O(keys).
+    cdef int load_keys(self, bytes stored) except -1
     # Delete the keys given, which must be sorted, in one revision.
     cdef int delete_keys(self, list keys) except -1
     # End the command: its writes, if any, are the current revision.

@@ -136,6 +136,24 @@ cdef class MvccExecutor:
     def __dealloc__(self) -> None:
         buffer_free(&self.path)
 
+    cdef int load_keys(self, bytes stored) except -1:
+        cdef MergeCursor at
+        cdef KeyVersion version
+        cdef Span everything
+        self.keys = 0
+        if stored is not None:
+            self.keys = int.from_bytes(stored, "little", signed=True)
+            return 0
+        everything.at = <const uint8_t *>b"\0"
+        everything.end = everything.at + 1
+        self.view.open_merge(&at, everything, everything, INT64_MAX)
+        try:
+            while self.view.next_version(&at, &version):
+                self.keys += 1
+        finally:
+            close_merge(&at)
+        return 0
+
     cdef int64_t finish(self) noexcept nogil:
         if self.sub:
             self.revision += 1
@@ -195,6 +213,7 @@ cdef class MvccExecutor:
         error = self.check_revision(request.revision)
         if error:
             return error
+        self.ranges += 1
         self.write_header(out, self.seen_revision(), top)
         request.small_only = self.small_only
         if write_range(
@@ -231,6 +250,9 @@ cdef class MvccExecutor:
             self.revision + 1, self.sub, request.lease,
         )
         self.sub += 1
+        self.puts += 1
+        self.put_bytes += span_size(request.key) + span_size(request.value)
+        self.keys += found != FOUND_VERSION
         if found == FOUND_VERSION:
             record.create_revision = prior.create_revision
             record.version = prior.version + 1
@@ -248,6 +270,7 @@ cdef class MvccExecutor:
         record.previous_main = version.main
         record.previous_sub = version.sub
         self.sub += 1
+        self.keys -= 1
         return 0
 
     cdef int run_delete_range(self, Span body, Buffer *out, bint top) except -1:
@@ -260,6 +283,7 @@ cdef class MvccExecutor:
         if error:
             return error
         parse_delete_range(body, &request)
+        self.deletes += 1
         doomed.at = NULL
         doomed.size = doomed.capacity = 0
         self.view.open_merge(&at, request.key, request.range_end, INT64_MAX)
@@ -282,6 +306,7 @@ cdef class MvccExecutor:
 
     cdef int delete_keys(self, list keys) except -1:
         cdef KeyVersion version
+        self.deletes += len(keys)
         for key in keys:
             if self.view.lookup(<const uint8_t *><bytes>key, len(key), INT64_MAX,
                                 &version) == FOUND_VERSION:
@@ -293,6 +318,7 @@ cdef class MvccExecutor:
         cdef uint8_t memory[HEADER_BYTES_MAX]
         cdef Buffer header
         cdef int error
+        cdef int64_t before = self.puts + self.deletes + self.ranges
         self.path.size = 0
         self.path_at = 0
         self.range_error = 0
@@ -302,6 +328,7 @@ cdef class MvccExecutor:
         error = self.run_txn(body, out)
         if error:
             return error
+        self.txns += self.puts + self.deletes + self.ranges > before + 1
         header.data = memory
         header.size = 0
         header.capacity = HEADER_BYTES_MAX

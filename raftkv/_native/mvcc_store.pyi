@@ -149,5 +149,11 @@ class MvccStore:
         differ are told by `take_lease_changes`. Waits for a flush that runs, and for the disk.
         ValueError: not complete, of another directory, or behind `applied_index`.
         """
+    def counts(self) -> tuple[int, int, int, int, int, int]:
+        """Return (keys there are, puts, deletions, ranges, transactions, bytes put).
+
+        All but the first since this store was opened, operations of transactions included;
+        transactions are those of more than one operation, as etcd counts.
+        """
     def db_size(self) -> tuple[int, int]:
         """Return (bytes the file has grown to, bytes that hold data)."""

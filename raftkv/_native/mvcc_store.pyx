@@ -156,6 +156,7 @@ cdef class MvccStore:
         self.load_rows()
         self.executor.revision = self.flusher.flushed_revision
         self.executor.compact_revision = self.flusher.flushed_compact_revision
+        self.executor.load_keys(self.flusher.flushed_keys)
         self.applied_index = self.flusher.flushed_index
         self.applied_term = self.flusher.flushed_term
         return 0
@@ -539,6 +540,10 @@ cdef class MvccStore:
         flusher.compact_now(records_max)
         return flusher.compacted_revision < self.executor.compact_revision
 
+    def counts(self):
+        cdef MvccExecutor done = self.executor
+        return done.keys, done.puts, done.deletes, done.ranges, done.txns, done.put_bytes
+
     def db_size(self):
         self.check_open()
         return self.tree.sizes()
@@ -586,7 +591,7 @@ cdef class MvccStore:
         """Hand everything that is not on disk to the flusher."""
         self.flusher.freeze(
             self.applied_index, self.applied_term, self.executor.revision,
-            self.executor.compact_revision, self.dirty_leases, self.dirty_rows,
+            self.executor.compact_revision, self.executor.keys, self.dirty_leases, self.dirty_rows,
         )
         self.dirty_leases = {}
         self.dirty_rows = {}

@@ -28,6 +28,7 @@ cdef class StateFlusher:
     # What the disk covers.
     cdef uint64_t flushed_index
     cdef uint64_t flushed_term
+    cdef bytes flushed_keys                   # how many keys there are, i64; None: not stored
     cdef int64_t flushed_revision
     cdef int64_t flushed_compact_revision
     cdef int64_t compact_position             # next main revision that compaction looks at
@@ -45,7 +46,7 @@ cdef class StateFlusher:
     # Put a new table over the active one, and fix what is written together with that.
     cdef int freeze(
         self, uint64_t index, uint64_t term, int64_t revision, int64_t compact_revision,
-        dict leases, dict rows,
+        int64_t keys, dict leases, dict rows,
     ) except -1
     # After `freeze`: write in the thread, or here and now.
     cdef int start_flush(self) except -1

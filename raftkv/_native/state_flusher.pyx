@@ -60,6 +60,7 @@ cdef class StateFlusher:
                 f"not to member {member_id:x} of cluster {cluster_id:x}: "
                 "point the member at its own directory, or remove this one"
             )
+        self.flushed_keys = tree.get_meta(b"keys")
         self.flushed_index, self.flushed_term = applied
         self.flushed_revision, self.flushed_compact_revision = revisions
         self.compact_position, finished = compaction
@@ -95,7 +96,7 @@ cdef class StateFlusher:
 
     cdef int freeze(
         self, uint64_t index, uint64_t term, int64_t revision, int64_t compact_revision,
-        dict leases, dict rows,
+        int64_t keys, dict leases, dict rows,
     ) except -1:
         assert self.view.frozen is None
         self.side_rows.size = 0
@@ -105,6 +106,7 @@ cdef class StateFlusher:
         for key, value in rows.items():
             add_side_row(&self.side_rows, SIDE_META, RECORD_PREFIX + key, value)
         add_side_row(&self.side_rows, SIDE_META, b"applied", struct.pack("<QQ", index, term))
+        add_side_row(&self.side_rows, SIDE_META, b"keys", struct.pack("<q", keys))
         revisions = struct.pack("<qq", revision, compact_revision)
         add_side_row(&self.side_rows, SIDE_META, b"revision", revisions)
         self.frozen_index = index
