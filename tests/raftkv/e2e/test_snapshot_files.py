@@ -58,8 +58,17 @@ def restore_flags(cluster: ProcessCluster, member: int) -> list[str]:
 
 
 def restore(path: Path, cluster: ProcessCluster, *flags: str) -> None:
+    """Restore all members; not from a coroutine."""
     for member in range(len(cluster.names)):
-        raftctl("snapshot", "restore", path, *restore_flags(cluster, member), *flags)
+        raftctl_here("snapshot", "restore", path, *restore_flags(cluster, member), *flags)
+
+
+def described(tool: Etcdctl, path: Path) -> dict[str, object]:
+    """What we say of a snapshot, once etcdctl said the same; not from a coroutine."""
+    ours: dict[str, object] = json.loads(raftctl_here("snapshot", "status", path, "-w=json"))
+    theirs = json.loads(tool.run("", "snapshot", "status", str(path), "-w=json"))
+    assert theirs == {name: ours[name] for name in theirs}
+    return ours
 
 
 @VERSIONS
@@ -72,10 +81,7 @@ async def test_etcd_serves_what_was_here(etcd: str, ctl: str, tmp_path: Path) ->
         await fill(endpoint)
         before = await contents_of(endpoint, COMPACTED)
         tool.run(endpoint, "snapshot", "save", str(path))
-    told = json.loads(tool.run("", "snapshot", "status", str(path), "-w=json"))
-    ours = json.loads(raftctl("snapshot", "status", path, "-w=json"))
-    assert told == {name: ours[name] for name in told}
-    assert ours["revision"] == before.revision
+    assert (await asyncio.to_thread(described, tool, path))["revision"] == before.revision
     tool.run("", "snapshot", "restore", str(path), f"--data-dir={tmp_path / 'theirs'}")
     with StockEtcd(etcd, tmp_path / "theirs") as server:
         assert await contents_of(server.endpoint, COMPACTED) == before
@@ -93,11 +99,9 @@ async def test_members_serve_what_was_in_etcd(etcd: str, ctl: str, tmp_path: Pat
         await fill(server.endpoint)
         before = await contents_of(server.endpoint, COMPACTED)
         tool.run(server.endpoint, "snapshot", "save", str(path))
-        told = json.loads(tool.run("", "snapshot", "status", str(path), "-w=json"))
-        ours = json.loads(raftctl("snapshot", "status", path, "-w=json"))
-        assert told == {name: ours[name] for name in told}
+    await asyncio.to_thread(described, tool, path)
     cluster = ProcessCluster(3, tmp_path)
-    restore(path, cluster)
+    await asyncio.to_thread(restore, path, cluster)
     with cluster:
         cluster.wait_ready()
         for endpoint in cluster.endpoints:
@@ -128,7 +132,7 @@ async def test_what_leaves_comes_back(tmp_path: Path) -> None:
         after = await contents_of(endpoint, COMPACTED)
     again = ProcessCluster(1, tmp_path / "again")
     again.directory.mkdir()
-    restore(path, again)
+    await asyncio.to_thread(restore, path, again)
     with again:
         again.wait_ready()
         found = await contents_of(again.endpoints[0], COMPACTED)
@@ -158,9 +162,11 @@ async def test_a_bumped_revision_is_noticed(tmp_path: Path) -> None:
     again = ProcessCluster(1, tmp_path / "again")
     again.directory.mkdir()
     flags = restore_flags(again, 0)
-    raftctl("snapshot", "restore", path, *flags, "--bump-revision=1000", code=128)
-    raftctl("snapshot", "restore", path, *flags, "--mark-compacted", code=128)
-    restore(path, again, "--bump-revision=1000", "--mark-compacted")
+    both = ("--bump-revision=1000", "--mark-compacted")
+    for flag in both:
+        words: tuple[str | Path, ...] = ("snapshot", "restore", path, *flags, flag)
+        await asyncio.to_thread(raftctl_here, *words, code=128)
+    await asyncio.to_thread(restore, path, again, *both)
     with again:
         again.wait_ready()
         async with Client(again.endpoints) as client:
@@ -210,3 +216,70 @@ def test_a_save_that_fails_leaves_nothing(tmp_path: Path) -> None:
     raftctl_here("snapshot", "save", path, "--endpoints=127.0.0.1:1", code=1)
     raftctl_here("snapshot", "save", path, "--endpoints=127.0.0.1:1,127.0.0.1:2", code=128)
     assert not list(tmp_path.iterdir())
+
+
+ROOT, ANN = "--user=root:secret", "--user=ann:hush"
+
+
+def add_users(tool: Etcdctl, endpoint: str) -> None:
+    for words in (
+        ("user", "add", "root:secret"),
+        ("user", "add", "ann:hush"),
+        ("role", "add", "reader"),
+        ("role", "add", "root"),
+        ("role", "grant-permission", "reader", "read", "open/", "open0"),
+        ("user", "grant-role", "ann", "reader"),
+        ("user", "grant-role", "root", "root"),
+        ("put", "open/1", "seen"),
+        ("put", "closed", "unseen"),
+        ("auth", "enable"),
+    ):
+        tool.run(endpoint, *words)
+
+
+def users_are_there(tool: Etcdctl, endpoint: str) -> None:
+    """Passwords, roles and ranges do what they did."""
+    assert tool.run(endpoint, ANN, "get", "open/1") == "open/1\nseen\n"
+    for words, text in (
+        ((ANN, "get", "closed"), "permission denied"),
+        ((ANN, "put", "open/1", ""), "permission denied"),
+        (("--user=ann:wrong", "get", "open/1"), "authentication failed"),
+        (("get", "open/1"), "user name is empty"),
+    ):
+        refused = tool.attempt(endpoint, *words)
+        assert refused.returncode != 0
+        assert text in refused.stderr
+    assert tool.run(endpoint, ROOT, "get", "closed") == "closed\nunseen\n"
+    tool.run(endpoint, ROOT, "user", "passwd", "ann", "--interactive=false", stdin="new\n")
+    assert tool.run(endpoint, "--user=ann:new", "get", "open/1") == "open/1\nseen\n"
+
+
+@VERSIONS
+def test_users_move_in(etcd: str, ctl: str, tmp_path: Path) -> None:
+    """From an etcd with authentication on; only root may take the snapshot."""
+    tool, path = Etcdctl(ctl), tmp_path / "theirs.db"
+    with StockEtcd(etcd, tmp_path / "etcd") as server:
+        add_users(tool, server.endpoint)
+        endpoint = f"--endpoints={server.endpoint}"
+        raftctl_here("snapshot", "save", path, endpoint, ANN, code=1)
+        raftctl_here("snapshot", "save", path, endpoint, ROOT)
+    cluster = ProcessCluster(1, tmp_path)
+    restore(path, cluster)
+    with cluster:
+        cluster.wait_ready()
+        users_are_there(tool, cluster.endpoints[0])
+
+
+@VERSIONS
+def test_users_move_out(etcd: str, ctl: str, tmp_path: Path) -> None:
+    """To an etcd, from members with authentication on; only root may take the snapshot."""
+    tool, path = Etcdctl(ctl), tmp_path / "ours.db"
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.wait_ready()
+        add_users(tool, cluster.endpoints[0])
+        assert tool.attempt(cluster.endpoints[0], ANN, "snapshot", "save", str(path)).returncode
+        assert not path.exists()
+        tool.run(cluster.endpoints[0], ROOT, "snapshot", "save", str(path))
+    tool.run("", "snapshot", "restore", str(path), f"--data-dir={tmp_path / 'theirs'}")
+    with StockEtcd(etcd, tmp_path / "theirs") as server:
+        users_are_there(tool, server.endpoint)
