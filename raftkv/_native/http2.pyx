@@ -24,7 +24,9 @@ from raftkv._native.http2_limits import Limits
 from raftkv._native.http2_methods import MethodTable
 from raftkv._native.http2_peer import common_name, is_unix, keep_alive
 from raftkv._native.http2_stream import Stream, live_stream_objects
-from raftkv._native.http2_stream cimport Http2Session, Stream as CStream, stream_send_data
+from raftkv._native.http2_stream cimport (
+    FAIR_STREAMS, Http2Session, Stream as CStream, stream_send_data,
+)
 from raftkv._native.http2_wire cimport out_append
 from raftkv._native.nghttp2 cimport *
 
@@ -461,7 +463,8 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
     cdef CStream stream
     if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         return 0
-    if connection.totals.streams >= connection.totals.streams_max:
+    if connection.stream_count >= FAIR_STREAMS \
+            and connection.totals.streams >= connection.totals.streams_max:
         nghttp2_submit_rst_stream(
             session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return 0

@@ -22,11 +22,12 @@ class Limits:
     queued_bytes_max: int = 256 << 20
     """Per connection, answers the client does not take; an answer beyond is RESOURCE_EXHAUSTED."""
     queued_total_bytes_max: int = 1 << 30
-    """The same for all connections together."""
+    """The same for all connections together; one with less than 64 KiB outstanding goes on."""
     partial_total_bytes_max: int = 512 << 20
-    """Like `partial_bytes_max`, for all connections together."""
+    """Like `partial_bytes_max`, for all connections together, but for those below 64 KiB."""
     streams_max: int = 262_144
-    """Open streams of all connections; one more is refused with REFUSED_STREAM."""
+    """Open streams of all connections; one more is refused with REFUSED_STREAM, but for those
+    connections that have fewer than 128."""
     drain_low_water_bytes: int = 64 << 10
     """`Stream.on_drained` is called when a stream's queue falls below this."""
     write_buffer_bytes: int = 256 << 10

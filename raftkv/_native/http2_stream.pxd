@@ -9,6 +9,10 @@ from raftkv._native.nghttp2 cimport (
     nghttp2_data_source, nghttp2_frame, nghttp2_rcbuf, nghttp2_session,
 )
 
+cdef enum:
+    FAIR_BYTES = 65536               # of a connection that the bounds of all do not touch
+    FAIR_STREAMS = 128
+
 cdef struct Totals:                  # of all connections of one server
     Py_ssize_t queued_bytes
     Py_ssize_t queued_bytes_max
@@ -31,6 +35,7 @@ cdef class Http2Session:
     cdef str peer_common_name            # of the client's verified certificate; "" where none
     cdef bint is_secure                  # TLS
     cdef readonly long long connection_id
+    cdef Py_ssize_t stream_count         # attached
     cdef Py_ssize_t queued_bytes         # sum of the streams' pending bytes
     cdef Py_ssize_t partial_bytes        # headers, bodies, and announced but incomplete messages
     cdef Py_ssize_t request_bytes_max
@@ -132,6 +137,17 @@ cdef inline void count_partial(Http2Session connection, Py_ssize_t bytes) noexce
     connection.totals.partial_bytes += bytes
 
 
+# What all connections share runs out for those that use more than their part of it; who has little
+# outstanding is served on, or one greedy client could stop the others.
 cdef inline bint partial_full(Http2Session connection, Py_ssize_t more) noexcept:
-    return (connection.partial_bytes + more > connection.partial_bytes_max
-            or connection.totals.partial_bytes + more > connection.totals.partial_bytes_max)
+    cdef Py_ssize_t own = connection.partial_bytes + more
+    return own > connection.partial_bytes_max or (
+        own > FAIR_BYTES
+        and connection.totals.partial_bytes + more > connection.totals.partial_bytes_max)
+
+
+cdef inline bint queue_full(Http2Session connection, Py_ssize_t more) noexcept:
+    cdef Py_ssize_t own = connection.queued_bytes + more
+    return own > connection.queued_bytes_max or (
+        own > FAIR_BYTES
+        and connection.totals.queued_bytes + more > connection.totals.queued_bytes_max)

@@ -158,9 +158,7 @@ cdef class Stream:
             return True
         if tail is not None:
             size += PyBytes_GET_SIZE(tail)
-        if self.connection.queued_bytes + size > self.connection.queued_bytes_max \
-                or self.connection.totals.queued_bytes + size \
-                > self.connection.totals.queued_bytes_max:
+        if queue_full(self.connection, size):
             self.finish(RESOURCE_EXHAUSTED, "grpc: the client does not take its answers")
             return False
         if self.out_head is None:
@@ -508,6 +506,7 @@ cdef class Stream:
             (<Stream>self.next_stream).previous_stream = <void *>self
         connection.first_stream = <void *>self
         self.attached = True
+        connection.stream_count += 1
         connection.totals.streams += 1
         Py_INCREF(self)
         return 0
@@ -526,6 +525,7 @@ cdef class Stream:
         if self.next_stream != NULL:
             (<Stream>self.next_stream).previous_stream = self.previous_stream
         self.previous_stream = self.next_stream = NULL
+        connection.stream_count -= 1
         connection.totals.streams -= 1
         count_queued(connection, -self.pending_bytes)
         if self.method is not None and not self.finishing:

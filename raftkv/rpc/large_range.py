@@ -7,7 +7,7 @@ the other clients a slice of time.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 
 from raftkv._native.http2 import Stream
 from raftkv._native.mvcc_store import MvccStore
@@ -18,8 +18,10 @@ __all__ = ["LargeRanges"]
 
 log = logging.getLogger(__name__)
 
-RANGES_MAX = 1024
+RANGES_MAX = 4096
 """Large ranges under way; one more is refused with `too many requests`."""
+RANGES_OF_CONNECTION_MAX = 64
+"""Those of one connection."""
 SLICE_KEYS = 1024
 """Keys that a slice goes through; a millisecond or two."""
 PIECE_BYTES = 128 << 10
@@ -36,6 +38,7 @@ class LargeRanges:
     def __init__(self, store: MvccStore) -> None:
         self._store = store
         self._count = 0
+        self._of_connection: Counter[int] = Counter()
         self._runnable: deque[_LargeRange] = deque()
         self._scheduled = False
 
@@ -45,15 +48,20 @@ class LargeRanges:
 
     def begin(self, stream: Stream, message: bytes, raft_term: int) -> None:
         """Answer a RangeRequest, checked before, that `small` gave up."""
-        if self._count >= RANGES_MAX:
+        connection = stream.connection_id
+        if self._count >= RANGES_MAX or self._of_connection[connection] >= RANGES_OF_CONNECTION_MAX:
             stream.fail(*ERRORS[ErrorCode.REQUEST_TOO_MANY_REQUESTS])
             return
         self._count += 1
-        stream.on_closed = self._ended
+        self._of_connection[connection] += 1
+        stream.on_closed = lambda: self._ended(connection)
         self._run(_LargeRange(self._store, stream, message, raft_term))
 
-    def _ended(self) -> None:
+    def _ended(self, connection: int) -> None:
         self._count -= 1
+        self._of_connection[connection] -= 1
+        if not self._of_connection[connection]:
+            del self._of_connection[connection]
 
     def _run(self, large: "_LargeRange") -> None:
         self._runnable.append(large)
