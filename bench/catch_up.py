@@ -90,10 +90,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def show(name: str, rates: list[float], base: float) -> str:
+def show(name: str, rates: list[float], away: float, all_up: float) -> str:
+    """One row; the two rates are those to compare with."""
     median = statistics.median(rates)
     return (
-        f"| {name} | {len(rates)} | {median:,.0f}/s | {min(rates):,.0f}/s | {median / base:.2f} |"
+        f"| {name} | {len(rates)} | {median:,.0f}/s | {min(rates):,.0f}/s"
+        f" | {median / all_up:.2f} | {median / away:.2f} |"
     )
 
 
@@ -116,7 +118,6 @@ def measure(keys: int, shape: Shape, directory: Path) -> str:
         fill_s = asyncio.run(fill(cluster.endpoints[leader], keys, say))
         say(f"filled in {fill_s:.0f} s; measuring with one member away")
         without = windows.several()
-        base = statistics.median(without)
         revision = asyncio.run(_revision(cluster.endpoints[leader]))
         follower = Follower(
             cluster.endpoints[leader], cluster.endpoints[away], revision, time.monotonic()
@@ -134,16 +135,17 @@ def measure(keys: int, shape: Shape, directory: Path) -> str:
         if cluster.leader() != leader:
             raise RuntimeError("the leader changed: the rates are of different members")
         size = (directory / cluster.names[leader] / "member" / "state" / "data.mdb").stat().st_size
+    compared = statistics.median(without), statistics.median(all_up)
     lines = [
         f"{keys:,} keys (16 B, 256 B), {shape.in_flight} puts in flight; written in {fill_s:.0f} s"
         f" ({keys / fill_s:,.0f} keys/s)",
         "",
-        "| puts at the leader | windows | median | slowest | of the rate with one away |",
-        "|---|---|---|---|---|",
-        show("three members, before", all_up, base),
-        show("one away", without, base),
-        show("while it comes back", during, base),
-        show("three members, after", after, base),
+        "| puts at the leader | windows | median | slowest | of three members | of one away |",
+        "|---|---|---|---|---|---|",
+        show("three members, before", all_up, *compared),
+        show("one away", without, *compared),
+        show("while it comes back", during, *compared),
+        show("three members, after", after, *compared),
         "",
         f"snapshot installed {follower.installed_s:.1f} s after the start of the process,"
         f" level after {follower.level_s:.1f} s; the leader's state is {size / 1e6:,.0f} MB",

@@ -78,11 +78,12 @@ def _explain(plan: Plan, error: Exception) -> None:
     print(f"replay: python -m raftkv.testing.sim --seed {plan.seed} --trace FILE")
     small, trace = shrink(plan, error)
     print(
-        f"shrunk to {len(small.faults)} of {len(plan.faults)} faults and"
-        f" {len(small.requests)} of {len(plan.requests)} requests; the end of its trace:"
+        f"shrunk to {len(small.faults)} of {len(plan.faults)} faults, {len(small.changes)} of"
+        f" {len(plan.changes)} changes and {len(small.requests)} of {len(plan.requests)} requests;"
+        " the end of its trace:"
     )
-    for fault in small.faults:
-        print(f"  {fault}")
+    for item in (*small.faults, *small.changes):
+        print(f"  {item}")
     print("\n".join(trace.lines[-60:]))
 
 

@@ -1,4 +1,4 @@
-"""Make a failing plan smaller: fewer faults and requests, failing in the same way."""
+"""Make a failing plan smaller: fewer faults, changes and requests, failing in the same way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
+from raftkv.testing.history import Violation
 from raftkv.testing.safety import SafetyViolation
 from raftkv.testing.sim.plan import Plan
 from raftkv.testing.sim.trace import Trace
@@ -21,7 +22,7 @@ RUNS_MAX = 120
 
 
 def shrink(plan: Plan, error: Exception) -> tuple[Plan, Trace]:
-    """Return a plan with a part of the faults and requests that fails alike, and its trace."""
+    """Return a plan with a part of all that was in it, which fails alike, and its trace."""
     return _Shrinker(plan, error).run()
 
 
@@ -35,7 +36,7 @@ class _Shrinker:
     def run(self) -> tuple[Plan, Trace]:
         if not self._fails(self._plan):
             return self._plan, self._trace
-        for field in ("faults", "requests", "faults"):
+        for field in ("faults", "changes", "requests", "faults"):
             items: tuple[object, ...] = getattr(self._plan, field)
             self._reduce(items, partial(self._with, field))
         return self._plan, self._trace
@@ -72,4 +73,6 @@ class _Shrinker:
 
 
 def _kind(error: Exception) -> str:
-    return error.name if isinstance(error, SafetyViolation) else type(error).__name__
+    if isinstance(error, SafetyViolation):
+        return error.name
+    return error.promise if isinstance(error, Violation) else type(error).__name__

@@ -17,6 +17,7 @@ __all__ = [
     "compacting",
     "harsh",
     "jointly",
+    "left_behind",
     "ordinary",
     "reading",
     "snapshotting",
@@ -157,6 +158,23 @@ def jointly(seed: int) -> Plan:
         voters_min=2,
         changes=tuple(sorted(wanted, key=lambda change: change.at_us)),
         quality=NetworkQuality(delay_us_max=dice.choice((20, 60, 120)) * MS),
+    )
+
+
+def left_behind(seed: int) -> Plan:
+    """While one member is cut off, all others are exchanged one by one."""
+    dice = random.Random(f"left behind {seed}")
+    changes = [
+        Change(2 * SECOND + number * 1500 * MS + dice.randrange(SECOND), "swap", LEADER)
+        for number in range(5)
+    ]
+    return _world(
+        seed,
+        [Fault(SECOND, "isolate", 1, 0, 11 * SECOND, noticed=dice.random() < 0.5)],
+        duration_us=14 * SECOND,
+        election_ticks=3,
+        voters_min=2,
+        changes=tuple(changes),
     )
 
 

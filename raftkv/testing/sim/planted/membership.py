@@ -55,15 +55,6 @@ def learners_count(patch: Patch) -> None:
     patch.set(Configuration, "committed", committed)
 
 
-def two_changes_at_once(patch: Patch) -> None:
-    """A second change is proposed while the first one is not applied yet."""
-
-    def check(state: RaftState, change: ConfigurationChange) -> None:
-        apply_change(state.configuration, change)
-
-    patch.set(reconfiguration, "check_proposal", check)
-
-
 def change_in_force_when_proposed(patch: Patch) -> None:
     """The leader goes by a change at once, and goes on doing so when the entry is lost."""
 
@@ -73,11 +64,6 @@ def change_in_force_when_proposed(patch: Patch) -> None:
         return index
 
     honest = patch.set(reconfiguration, "propose", propose)
-
-
-def campaign_by_old_rules(patch: Patch) -> None:
-    """A member with a committed change that it has not applied counts votes by the old members."""
-    patch.set(reconfiguration, "has_unapplied_change", lambda state: False)
 
 
 def configuration_not_stored(patch: Patch) -> None:
