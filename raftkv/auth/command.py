@@ -4,7 +4,8 @@ A command is `u8 change` and the API's own request. Passwords never travel: the 
 bcrypt hash (base64) into `hashedPassword` and empties `password`.
 
 A *stamp* is the first command of a batch that was proposed while authentication was on: u64, the
-revision of users and roles that its commands were allowed under.
+revision of users and roles that its commands were allowed under; then, where what a command touches
+is known only when it is applied, the name of the user who is to be judged by that.
 """
 
 import struct
@@ -14,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftkv.pb.etcd import rpc_pb2 as pb
 
-__all__ = ["Change", "decode", "encode", "read_stamp", "stamp"]
+__all__ = ["Change", "bare", "decode", "encode", "read_stamp", "stamp"]
 
 _STAMP = struct.Struct("<Q")
 
@@ -75,14 +76,18 @@ def decode(payload: bytes) -> tuple[Change, Message | bytes]:
         raise ValueError(f"a malformed change {change.name}: {error}") from error
 
 
-def stamp(revision: int) -> bytes:
+def stamp(revision: int, name: str = "") -> bytes:
     """Return the payload of a stamp."""
-    return _STAMP.pack(revision)
+    return _STAMP.pack(revision) + name.encode()
 
 
-def read_stamp(payload: bytes) -> int:
-    """Read a stamp. Raises ValueError."""
-    if len(payload) != _STAMP.size:
-        raise ValueError(f"a stamp has {_STAMP.size} bytes, not {len(payload)}")
-    revision: int = _STAMP.unpack(payload)[0]
-    return revision
+def bare(payload: bytes) -> bytes:
+    """Return a stamp without the name in it."""
+    return payload[: _STAMP.size]
+
+
+def read_stamp(payload: bytes) -> tuple[int, str]:
+    """Return a stamp's revision and name, or "". Raises ValueError."""
+    if len(payload) < _STAMP.size:
+        raise ValueError(f"a stamp has at least {_STAMP.size} bytes, not {len(payload)}")
+    return _STAMP.unpack_from(payload)[0], payload[_STAMP.size :].decode()

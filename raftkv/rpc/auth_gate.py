@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftkv._native.http2 import MethodTable, Stream, StreamHandler
 from raftkv.errors import ERRORS, ErrorCode
-from raftkv.rpc.auth_identity import Identity
+from raftkv.rpc.auth_identity import NOBODY, Identity
 from raftkv.rpc.auth_judged import JudgedStream
 from raftkv.rpc.auth_rules import FREE, Facts, Rule, rule_for
 from raftkv.rpc.auth_watch import GuardedWatch
@@ -53,7 +53,7 @@ class AuthGate:
             if auth.stamp is None:
                 return handler(stream, message)
             if rule is None:
-                return self._pass(handler, stream, message)
+                return self.enter(NOBODY, handler, stream, message)
             return self._judge_call(rule, handler, stream, message)
 
         return guarded
@@ -85,9 +85,13 @@ class AuthGate:
             return name
         return rule.refuse(self._facts, name, request)
 
-    def enter(self, handler: Callable[..., object], *arguments: object) -> object:
-        """Call what was just allowed, so that it proposes under this moment's stamp."""
-        token = CHECKED.set(self._auth.stamp)
+    def enter(self, name: str, handler: Callable[..., object], *arguments: object) -> object:
+        """Call what was just allowed, so that it proposes under this moment's stamp.
+
+        With a name, what is proposed is judged once more as it is applied.
+        """
+        assert self._auth.stamp is not None
+        token = CHECKED.set(self._auth.stamp + name.encode())
         try:
             return handler(*arguments)
         finally:
@@ -107,7 +111,13 @@ class AuthGate:
         refusal = self.refuse(rule, stream, request)
         if refusal:
             return stream.fail(*ERRORS[refusal])
-        return self._pass(handler, self._judged(rule, stream, request), message)
+        judged = self._judged(rule, stream, request)
+        return self.enter(self._name(rule, stream), handler, judged, message)
+
+    def _name(self, rule: Rule, stream: Stream) -> str:
+        """Return the caller's name where the command that he gives needs it."""
+        name = self._identity.of(stream) if rule.at_apply else NOBODY
+        return NOBODY if isinstance(name, ErrorCode) else name
 
     def _judged(self, rule: Rule, stream: Stream, request: Message | None) -> Stream:
         """Return the stream to answer to."""
@@ -116,9 +126,6 @@ class AuthGate:
         judged = JudgedStream(stream)
         judged.watch_over(lambda: None if self.is_open else self.refuse(rule, stream, request))
         return cast(Stream, judged)
-
-    def _pass(self, handler: UnaryHandler, stream: Stream, message: bytes) -> object:
-        return self.enter(handler, stream, message)
 
 
 class GuardedCall:
@@ -151,7 +158,7 @@ class GuardedCall:
             self._judged.watch_over(
                 lambda: None if gate.is_open else gate.refuse(self._rule, stream, request)
             )
-        gate.enter(self._inner.on_message, message)
+        gate.enter(NOBODY, self._inner.on_message, message)
 
     def on_half_close(self) -> None:
         """Pass it on."""

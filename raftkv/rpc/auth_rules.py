@@ -40,6 +40,8 @@ class Rule:
     """Finds what forbids the request whoever asks: that is told first, as it tells nobody more."""
     reads: bool = False
     """The answer tells what is stored, so it is judged again by what is applied when it leaves."""
+    at_apply: bool = False
+    """The caller is judged again, by name, when the command is applied."""
 
 
 def _range(facts: Facts, name: str, request: pb.RangeRequest) -> Refusal:
@@ -189,7 +191,7 @@ RULES: dict[str, Rule] = {
     ),
     "/etcdserverpb.Watch/Watch": Rule(pb.WatchRequest, _watch),
     "/etcdserverpb.Lease/LeaseGrant": ANYBODY,
-    "/etcdserverpb.Lease/LeaseRevoke": Rule(pb.LeaseRevokeRequest, _lease_written),
+    "/etcdserverpb.Lease/LeaseRevoke": Rule(pb.LeaseRevokeRequest, _lease_written, at_apply=True),
     "/etcdserverpb.Lease/LeaseKeepAlive": Rule(pb.LeaseKeepAliveRequest, _lease_written),
     "/etcdserverpb.Lease/LeaseTimeToLive": Rule(pb.LeaseTimeToLiveRequest, _lease_read, reads=True),
     "/etcdserverpb.Lease/LeaseLeases": Rule(pb.LeaseLeasesRequest, _leases, reads=True),

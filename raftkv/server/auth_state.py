@@ -6,11 +6,15 @@ of exactly that entry, and each member decides alike about each batch.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from google.protobuf.message import DecodeError
 
 from raftkv._native.command_batch import read_commands
 from raftkv.auth import command
 from raftkv.auth.store import AuthStore
 from raftkv.errors import ErrorCode, StoreError
+from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.server.auth_stamp import split
 from raftkv.server.command import CommandKind
 from raftkv.server.store import Store
@@ -43,14 +47,27 @@ class AuthState:
         self.store.load(rows)
         self._changed()
 
-    def admit(self, batch: bytes) -> int:
-        """Return the kind of a batch's first command behind its stamp; 0: refuse the batch."""
-        kind, revision = split(batch)
-        if self.stamp is None or kind in OWN_KINDS:
-            return kind
-        if revision is None:
-            return 0
-        return kind if revision in (command.BY_MEMBER, self.store.revision) else 0
+    def admit(self, batch: bytes) -> tuple[int, ErrorCode | None]:
+        """Return the kind of a batch's first command behind its stamp, and what refuses it."""
+        kind, revision, name = split(batch)
+        if self.stamp is None or kind in OWN_KINDS or revision == command.BY_MEMBER:
+            return kind, None
+        if revision != self.store.revision:
+            return kind, ErrorCode.AUTH_OLD_REVISION
+        return kind, self._refuse_revocation(name, batch) if name else None
+
+    def _refuse_revocation(self, name: str, batch: bytes) -> ErrorCode | None:
+        """Return why a user may not delete the keys that hang on a lease now."""
+        for kind, payload in read_commands(batch):
+            if kind != CommandKind.LEASE_REVOKE:
+                continue
+            with suppress(DecodeError):  # which the store refuses
+                lease = pb.LeaseRevokeRequest.FromString(payload).ID
+                for key in self._records.lease_keys(lease):
+                    refusal = self.store.refuse_write(name, key)
+                    if refusal:
+                        return refusal
+        return None
 
     def apply(self, batch: bytes) -> bytes | int:
         """Apply the change that a batch holds; returns an empty answer, or its ErrorCode."""

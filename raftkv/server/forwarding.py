@@ -13,6 +13,8 @@ from raftkv.errors import ErrorCode
 
 __all__ = ["Forwarded", "Propose", "Refused", "TokenUsed", "decode", "encode"]
 
+TOKEN_ID_BYTES = 16
+
 _PROPOSE, _REFUSED, _TOKEN_USED = 1, 2, 3
 _NUMBER = struct.Struct("<BQ")
 _REFUSAL = struct.Struct("<BQB")
@@ -63,7 +65,7 @@ def decode(data: bytes) -> Forwarded:
     what, number = _NUMBER.unpack_from(data)
     if what == _PROPOSE:
         return Propose(number, data[_NUMBER.size :])
-    if what == _TOKEN_USED:
+    if what == _TOKEN_USED and len(data) == _NUMBER.size + TOKEN_ID_BYTES:
         return TokenUsed(number, data[_NUMBER.size :])
     if what == _REFUSED and len(data) == _REFUSAL.size:
         return Refused(number, ErrorCode(data[-1]))

@@ -451,10 +451,10 @@ class Member:
     def _apply_batch(self, entry: Entry) -> None:
         origin, batch_id, _, kind = read_header(entry.data)
         if self.auth.stamp is not None or kind == CommandKind.AUTH_STAMP:
-            kind = self.auth.admit(entry.data)
-            if not kind:
+            kind, refusal = self.auth.admit(entry.data)
+            if refusal is not None:
                 if origin == self.id:
-                    self.proposals.refuse(batch_id, ErrorCode.AUTH_OLD_REVISION)
+                    self.proposals.refuse(batch_id, refusal)
                 return self.store.apply_empty(entry.index, entry.term)
         batch = self.proposals.take(batch_id) if origin == self.id else None
         outcome: bytes | int | None = None

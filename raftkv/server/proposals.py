@@ -17,6 +17,7 @@ from enum import Enum
 
 from raftkv._native.command_batch import CommandBatch
 from raftkv._native.waiter import Waiter
+from raftkv.auth.command import bare
 from raftkv.errors import ErrorCode
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.command import CommandKind, NobodyWaits, fail_with
@@ -34,6 +35,9 @@ ALONE = frozenset(
     }
 )
 """Kinds that get an entry of their own, so that apply can act before or after exactly them."""
+
+JUDGED_BY_NAME = frozenset({CommandKind.LEASE_REVOKE})
+"""Kinds whose caller's permission is looked at when they are applied, see `auth_stamp`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +134,10 @@ class Proposals:
         ):
             fail_with(waiter, ErrorCode.REQUEST_TOO_MANY_REQUESTS)
             return False
-        if kind in ALONE:
+        if kind in ALONE or (kind in JUDGED_BY_NAME and self._stamp is not None):
             self._seal(self._gathering)
             alone = CommandBatch()
-            self._put_stamp(alone)
+            self._put_stamp(alone, CHECKED.get() if kind in JUDGED_BY_NAME else None)
             alone.add(kind, payload, waiter)
             self._gathering = CommandBatch()
             self._seal(alone)
@@ -147,11 +151,14 @@ class Proposals:
 
     def _is_allowed(self, waiter: Waiter) -> bool:
         """Tell whether a command was checked under the present stamp, or is the member's own."""
-        return CHECKED.get() == self._stamp or isinstance(waiter, NobodyWaits)
+        checked = CHECKED.get()
+        if checked is not None and bare(checked) == self._stamp:
+            return True
+        return isinstance(waiter, NobodyWaits)
 
-    def _put_stamp(self, batch: CommandBatch) -> None:
+    def _put_stamp(self, batch: CommandBatch, named: bytes | None = None) -> None:
         if self._stamp is not None and not len(batch):
-            batch.add(CommandKind.AUTH_STAMP, self._stamp, NobodyWaits())
+            batch.add(CommandKind.AUTH_STAMP, named or self._stamp, NobodyWaits())
 
     def _seal(self, gathered: CommandBatch) -> None:
         if not len(gathered):
