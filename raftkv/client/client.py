@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -209,7 +209,7 @@ class Client:
             return await self._call(method, request, pb.HashKVResponse, read=True)
         return await self._call_at(endpoint, method, request, pb.HashKVResponse, self.timeout_s)
 
-    def snapshot(self, timeout_s: float | None = None) -> AsyncIterator[pb.SnapshotResponse]:
+    def snapshot(self, timeout_s: float | None = None) -> AsyncGenerator[pb.SnapshotResponse, None]:
         """Stream one member's database; see `snapshot_stream`. No time limit unless given."""
         return snapshot_stream(self.endpoints, timeout_s)
 

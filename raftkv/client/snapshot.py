@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -15,7 +15,7 @@ __all__ = ["snapshot_stream"]
 
 async def snapshot_stream(
     endpoints: Endpoints, timeout_s: float | None
-) -> AsyncIterator[pb.SnapshotResponse]:
+) -> AsyncGenerator[pb.SnapshotResponse, None]:
     """Yield the pieces of one member's database, in order; the last is the SHA-256 of the others.
 
     `timeout_s` bounds it all. Leaving the iteration ends the call. Raises ClientError.

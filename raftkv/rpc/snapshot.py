@@ -35,6 +35,9 @@ CALLS_MAX = 4
 """Snapshots sent at once: each keeps the pages of its moment from being reused, and followers need
 readers, too."""
 FLUSH_POLL_S = 0.01
+STALL_S_MAX = 60.0
+"""A client that takes nothing for so long is given up: its snapshot keeps old pages from reuse, and
+the state's file grows by what is rewritten meanwhile."""
 
 Result = TypeVar("Result")
 
@@ -59,6 +62,10 @@ class SnapshotService:
         try:
             await self._flushed(self._member.store.applied_index)
             await self._send(call)
+        except ValueError as error:
+            # A snapshot from the leader has replaced the state, or too many readers have it open.
+            text = f"etcdserver: no snapshot for now, ask again: {error}"
+            raise RpcError(GrpcStatus.UNAVAILABLE, text) from error
         finally:
             self._calls -= 1
 
@@ -100,13 +107,24 @@ class SnapshotService:
                     for at in range(0, len(data), PIECE_BYTES):
                         piece = data[at : at + PIECE_BYTES]
                         left -= len(piece)
-                        await call.send(_message(header, left, piece))
+                        await _send_in_time(call, _message(header, left, piece))
                 finally:
                     data = await ahead
-            await call.send(_message(header, 0, digest.digest()))
+            await _send_in_time(call, _message(header, 0, digest.digest()))
             log.info("snapshot sent to a client", extra={"seconds": loop.time() - started})
         finally:
             reader.close()
+
+
+async def _send_in_time(
+    call: Call[pb.SnapshotRequest, pb.SnapshotResponse], message: pb.SnapshotResponse
+) -> None:
+    try:
+        async with asyncio.timeout(STALL_S_MAX):
+            await call.send(message)
+    except TimeoutError as error:
+        text = f"etcdserver: the client took nothing of the snapshot for {STALL_S_MAX:g} s"
+        raise RpcError(GrpcStatus.DEADLINE_EXCEEDED, text) from error
 
 
 def _message(header: pb.ResponseHeader, remaining: int, blob: bytes) -> pb.SnapshotResponse:
