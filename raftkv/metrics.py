@@ -7,42 +7,20 @@ here, by the names as they are. What this process costs is told by `prometheus_c
 from __future__ import annotations
 
 import platform
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-__all__ = ["CONTENT_TYPE", "Distribution", "Family", "counter", "gauge", "histogram", "render"]
+from raftkv.distribution import Distribution
+
+__all__ = ["CONTENT_TYPE", "Family", "counter", "gauge", "histogram", "render"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = Mapping[str, str]
-
-
-class Distribution:
-    """Observed values, counted in buckets. Not for more than one thread."""
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
-        """Values at most each bound and above the one before; last those above all."""
-        self.total = 0.0
-
-    @classmethod
-    def of(cls, bounds: Sequence[float], counts: Sequence[int], total: float) -> Distribution:
-        """Make one of counts that were kept elsewhere."""
-        made = cls(bounds)
-        made.counts = list(counts)
-        made.total = total
-        return made
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
 
 
 @dataclass(slots=True)

@@ -56,7 +56,7 @@ class Front:
         SnapshotService(member).register(self._registry)
         self._auth = AuthService(member, tokens)
         self._auth.register(self._registry)
-        self._http = HttpFront(opened, methods, kv)
+        self._http = HttpFront(opened, methods)
         limits = Limits()
         self._server = Server(
             methods,

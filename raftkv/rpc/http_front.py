@@ -11,7 +11,6 @@ from raftkv.rpc.gateway import Gateway
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http1 import Http1Protocol
 from raftkv.rpc.http_routes import HttpRoutes
-from raftkv.rpc.kv import KvService
 from raftkv.rpc.metrics_grpc import CallMetrics
 from raftkv.rpc.metrics_network import NetworkMetrics
 from raftkv.rpc.metrics_source import MemberMetrics
@@ -25,7 +24,7 @@ GRPC_ONLY = b"HTTP is served on the URLs of --listen-client-http-urls\n"
 class HttpFront:
     """The routes of the client port and those of the metrics listeners."""
 
-    def __init__(self, opened: OpenMember, methods: MethodTable, kv: KvService) -> None:
+    def __init__(self, opened: OpenMember, methods: MethodTable) -> None:
         config = opened.member.config
         self._has_own_listeners = bool(config.listen_http)
         self._client = HttpRoutes(AccessControl(config.http))
@@ -34,7 +33,7 @@ class HttpFront:
         health = HealthService(opened.member)
         self._calls = CallMetrics(methods, is_extensive=config.http.extensive_metrics)
         self._network = NetworkMetrics(opened.member)
-        metrics = MemberMetrics(opened, kv, health, self._calls, self._network)
+        metrics = MemberMetrics(opened, health, self._calls, self._network)
         for routes in (self._client, self._metrics):
             health.register_http(routes)
             metrics.register(routes)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from raftkv.metrics import Distribution, Family, counter, gauge, histogram
+from raftkv.distribution import Distribution
+from raftkv.metrics import Family, counter, gauge, histogram
 
 __all__ = ["absent_families"]
 
@@ -26,6 +27,7 @@ _NO_V2 = "Always zero: there is no store of API v2."
 _NO_SEND_LOOP = "Always zero: events are encoded once and queued, without a send loop."
 
 _HISTOGRAMS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "etcd_debugging_lease_ttl_total": (_NOT_COUNTED, tuple(2.0**power for power in range(24))),
     "etcd_disk_backend_defrag_duration_seconds": (_NO_DEFRAGMENTATION, _SECONDS),
     "etcd_disk_backend_snapshot_duration_seconds": (_NOT_COUNTED, _SECONDS),
     "etcd_disk_wal_write_duration_seconds": (
@@ -76,12 +78,16 @@ _COUNTERS: dict[str, str] = {
     "etcd_debugging_store_reads_total": _NO_V2,
     "etcd_debugging_store_writes_total": _NO_V2,
     "etcd_debugging_store_watch_requests_total": _NO_V2,
+    "etcd_network_snapshot_receive_failures": (
+        "Always zero: a broken transfer goes on where it was; its sender counts those given up."
+    ),
     "etcd_network_peer_received_failures_total": (
         "Always zero: a frame that cannot be read ends its connection, which its sender counts."
     ),
 }
 
 _GAUGES: dict[str, str] = {
+    "etcd_debugging_mvcc_db_compaction_last": _NOT_COUNTED,
     "etcd_disk_defrag_inflight": _NO_DEFRAGMENTATION,
     "etcd_debugging_store_watchers": _NO_V2,
     "etcd_debugging_mvcc_pending_events_total": (

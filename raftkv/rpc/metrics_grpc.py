@@ -9,7 +9,8 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from raftkv._native.http2 import MethodTable, Server
 from raftkv._native.http2_methods import BOUNDS_S, Method
-from raftkv.metrics import Distribution, Family, counter, histogram
+from raftkv.distribution import Distribution
+from raftkv.metrics import Family, counter, histogram
 
 __all__ = ["CallMetrics"]
 

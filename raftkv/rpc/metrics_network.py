@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from raftkv.metrics import Distribution, Family, counter, gauge, histogram
+from raftkv.distribution import Distribution
+from raftkv.metrics import Family, counter, gauge, histogram
 from raftkv.peer.errors import PeerError
 from raftkv.server.member import Member
 
@@ -98,3 +99,35 @@ class NetworkMetrics:
                 self._round_trips.get(peer, Distribution(ROUND_TRIP_BOUNDS_S)), To=remote
             )
         yield from (active, known, lost, sent, received, failures, times)
+        yield from self._snapshots()
+
+    def _snapshots(self) -> Iterator[Family]:
+        sender, receiver = self._member.snapshots, self._member.received
+        name = "etcd_network_snapshot_"
+        success = counter(name + "send_success", "Snapshots sent.")
+        failures = counter(name + "send_failures", "Snapshots given up.")
+        for (follower, ok), count in sender.outcomes.items():
+            (success if ok else failures).add(count, To=f"{follower:x}")
+        sending = gauge(name + "send_inflights_total", "Snapshots being sent.")
+        for follower in sender.followers:
+            sending.add(1, To=f"{follower:x}")
+        times = histogram(name + "send_total_duration_seconds", "Time to send one.")
+        for follower, taken in sender.durations.items():
+            times.add_distribution(taken, To=f"{follower:x}")
+        yield from (success, failures, sending, times)
+        installed = counter(name + "receive_success", "Snapshots received and installed.")
+        receiving = gauge(name + "receive_inflights_total", "Snapshots being received.")
+        times = histogram(
+            name + "receive_total_duration_seconds", "Time from the first chunk to installation."
+        )
+        for peer, taken in receiver.durations.items():
+            installed.add(sum(taken.counts), From=f"{peer:x}")
+            times.add_distribution(taken, From=f"{peer:x}")
+        if receiver.sender:
+            receiving.add(1, From=f"{receiver.sender:x}")
+        yield from (installed, receiving, times)
+        yield gauge(
+            "etcd_server_snapshot_apply_in_progress_total",
+            "1 while a received snapshot is being installed.",
+            receiver.is_installing,
+        )

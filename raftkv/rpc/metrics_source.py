@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from raftkv.distribution import Distribution
 from raftkv.metrics import (
     CONTENT_TYPE,
-    Distribution,
     Family,
     counter,
     gauge,
@@ -22,7 +22,6 @@ from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http_exchange import Answer, Headers, Query
 from raftkv.rpc.http_routes import HttpRoutes
-from raftkv.rpc.kv import KvService
 from raftkv.rpc.metrics_absent import absent_families
 from raftkv.rpc.metrics_grpc import CallMetrics
 from raftkv.rpc.metrics_network import NetworkMetrics
@@ -45,14 +44,12 @@ class MemberMetrics:
     def __init__(
         self,
         opened: OpenMember,
-        kv: KvService,
         health: HealthService,
         calls: CallMetrics,
         network: NetworkMetrics,
     ) -> None:
         self._opened = opened
         self._member = opened.member
-        self._kv = kv
         self._health = health
         self._calls = calls
         self._network = network
@@ -142,11 +139,25 @@ class MemberMetrics:
         )
 
     def _requests(self) -> Iterator[Family]:
-        kv, calls = self._kv, self._calls
-        yield counter("etcd_mvcc_put_total", "Put requests to this member.", kv.put_count)
-        yield counter("etcd_mvcc_delete_total", "DeleteRange requests.", kv.delete_count)
-        yield counter("etcd_mvcc_txn_total", "Txn requests to this member.", kv.txn_count)
-        yield counter("etcd_mvcc_range_total", "Range requests to this member.", kv.range_count)
+        calls, house = self._calls, self._member.housekeeping
+        keys, puts, deletes, ranges, txns, put_bytes = self._member.store.counts()
+        yield gauge("etcd_debugging_mvcc_keys_total", "Keys that there are.", keys)
+        yield counter("etcd_mvcc_put_total", "Puts applied, in transactions too.", puts)
+        yield counter("etcd_mvcc_delete_total", "DeleteRanges applied, likewise.", deletes)
+        yield counter("etcd_mvcc_range_total", "Ranges served, likewise.", ranges)
+        yield counter("etcd_mvcc_txn_total", "Transactions of more than one operation.", txns)
+        yield gauge(
+            "etcd_debugging_mvcc_total_put_size_in_bytes", "Keys and values put.", put_bytes
+        )
+        yield counter(
+            "etcd_server_slow_apply_total",
+            "Turns that applied for longer than --warning-apply-duration.",
+            house.slow_apply_count,
+        )
+        yield histogram(
+            "etcd_server_apply_duration_seconds",
+            "Duration of applying all that one turn of the loop had to.",
+        ).add_distribution(house.apply_times, version="v3", op="Batch", success="true")
         promoted = calls.handled(_PROMOTE)
         yield counter(
             "etcd_server_learner_promote_successes",

@@ -89,7 +89,7 @@ class Member:
         self.cluster.on_published = lambda: self.on_ready()
         self.quota = Quota(config.quota_bytes, parts.store, self.cluster.alarms, self._arm_no_space)
         self._links = links
-        self._snapshots = SnapshotSender(
+        self.snapshots = SnapshotSender(
             parts.store,
             parts.transport,
             parts.trimmer,
@@ -98,7 +98,7 @@ class Member:
             match_index=parts.node.match_index,
             on_end=self._snapshot_sent,
         )
-        self._received = SnapshotReceiver(self._open_snapshot, loop)
+        self.received = SnapshotReceiver(self._open_snapshot, loop)
         self.reads = ReadRounds(parts.read_seed, timeout_s)
         self.leases = LeaseTimer(
             parts.node,
@@ -120,7 +120,7 @@ class Member:
         )
         self.hub.raft_term = parts.node.term
         self.changes = self._make_changes(parts)
-        self._requests = PeerRequests(self, self._received)
+        self._requests = PeerRequests(self, self.received)
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
         self._awake = False
@@ -165,8 +165,8 @@ class Member:
         self.reads.close()
         self.changes.abandon(ErrorCode.STOPPED)
         self.leases.follow()
-        self._snapshots.cancel()
-        self._received.close()
+        self.snapshots.cancel()
+        self.received.close()
         self._links.close()
         self.hash_check.close()
 
@@ -352,7 +352,7 @@ class Member:
             self.transport.send(ready.messages)
             for message in ready.messages:
                 if message.type is MessageType.SNAPSHOT:
-                    self._snapshots.begin(message)
+                    self.snapshots.begin(message)
         if ready.snapshot is not None:
             self._install(ready.snapshot, ready.persist)
         elif ready.persist is not None:
@@ -367,7 +367,7 @@ class Member:
         self.hub.raft_term = state.term
         if state.role is not Role.LEADER:
             self.leases.follow()
-            self._snapshots.cancel()
+            self.snapshots.cancel()
         if state.leader_id not in (0, self.id):
             for waiter in self._leader_waiters:
                 if not waiter.done():
@@ -494,7 +494,7 @@ class Member:
         Commands of our clients may be in it, unseen: their outcome is unknown from now on.
         """
         assert work is not None
-        writer = self._received.take()
+        writer = self.received.take()
         self.hub.publish()
         self.store.install(writer)
         writer.close()

@@ -9,9 +9,11 @@ import logging
 from collections.abc import Callable
 
 from raftkv._native.snapshot_writer import SnapshotWriter
+from raftkv.distribution import Distribution
 from raftkv.errors import StoreIOError
 from raftkv.server import snapshot_protocol
 from raftkv.server.snapshot_protocol import SnapshotProtocolError
+from raftkv.server.snapshot_sender import TRANSFER_BOUNDS_S
 
 __all__ = ["SnapshotReceiver"]
 
@@ -28,6 +30,9 @@ class SnapshotReceiver:
         self._loop = loop
         self._writer: SnapshotWriter | None = None
         self._sender = 0
+        self._began = 0.0
+        self.durations: dict[int, Distribution] = {}
+        """How long the snapshots took that came from a member, to their installation."""
         self._reserved = False
         """The snapshot is whole and about to be installed: nobody may touch it."""
         self._busy = asyncio.Lock()
@@ -38,6 +43,7 @@ class SnapshotReceiver:
             if self._reserved:
                 raise SnapshotProtocolError("a snapshot is being installed")
             if self._writer is None:
+                self._began = self._loop.time()
                 self._writer = await self._loop.run_in_executor(None, self._open_writer)
             self._sender = sender
             place = {"peer": f"{sender:x}", "chunk": self._writer.next_chunk}
@@ -60,6 +66,16 @@ class SnapshotReceiver:
                 raise
             return b""
 
+    @property
+    def sender(self) -> int:
+        """Who is sending a snapshot; 0: nobody."""
+        return self._sender if self._writer is not None else 0
+
+    @property
+    def is_installing(self) -> bool:
+        """Whether one is whole and about to be installed."""
+        return self._reserved
+
     def reserve(self, index: int, term: int) -> bool:
         """Keep the snapshot at this index for its installation; False if it is not here, whole."""
         writer = self._writer
@@ -75,6 +91,8 @@ class SnapshotReceiver:
         """Hand over the whole snapshot, to be installed and closed by the caller."""
         assert self._writer is not None, "no snapshot was received"
         writer, self._writer = self._writer, None
+        times = self.durations.setdefault(self._sender, Distribution(TRANSFER_BOUNDS_S))
+        times.observe(self._loop.time() - self._began)
         self._sender = 0
         self._reserved = False
         return writer

@@ -266,7 +266,7 @@ class Machine:
             on_fatal=self._failed,
         )
         member = Member(config, membership, parts)
-        member._snapshots.chunk_bytes = self.plan.chunk_bytes
+        member.snapshots.chunk_bytes = self.plan.chunk_bytes
         return member
 
     def _raft_config(self) -> RaftConfig:
@@ -313,7 +313,7 @@ class Machine:
         self.is_up = False
         self.writer.crash()
         self.pool.crash()
-        self.incoming.crash(self.member._received._writer)
+        self.incoming.crash(self.member.received._writer)
         self.loop.close()
         self.store.close()
         self._network.fall(self.id)

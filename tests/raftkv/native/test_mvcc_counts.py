@@ -1,7 +1,6 @@
 """The store counts what it does as etcd does, and knows how many keys there are without looking."""
 
 import random
-import struct
 from pathlib import Path
 
 from raftkv._native.command_batch import CommandBatch
@@ -75,22 +74,4 @@ def test_operations_are_counted_as_in_etcd(tmp_path: Path) -> None:
     keys, puts, deletes, ranges, txns, put_bytes = store.counts()
     assert (keys, puts, deletes, ranges, txns) == (0, 3, 2, 1, 1)
     assert put_bytes == 3 * (1 + 5)
-    store.close()
-
-
-def test_a_state_without_the_number_is_counted_once(tmp_path: Path) -> None:
-    """A directory made before the number was kept."""
-    import lmdb
-
-    store = opened(tmp_path)
-    for key in KEYS:
-        apply(store, CommandKind.PUT, put(key).SerializeToString())
-    store.flush()
-    store.close()
-    with lmdb.open(str(tmp_path), max_dbs=8, map_size=1 << 30) as environment:
-        meta = environment.open_db(b"meta", create=False)
-        with environment.begin(write=True) as transaction:
-            assert transaction.pop(b"keys", db=meta) == struct.pack("<q", len(KEYS))
-    store = opened(tmp_path)
-    assert store.counts()[0] == len(KEYS)
     store.close()
