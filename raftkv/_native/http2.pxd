@@ -33,7 +33,6 @@ cdef class Server:
     cdef object read_owner
     cdef nghttp2_session_callbacks *callbacks
     cdef nghttp2_option *option
-    cdef nghttp2_option *unix_option     # for Unix sockets: there :authority may be a path
     cdef Totals totals
     cdef object sweep_timer              # next look at silent connections; None until one came
 
@@ -49,7 +48,6 @@ cdef class Connection(Http2Session):
     cdef bint dirty                      # in the server's list, or to be flushed after this read
     cdef bint receiving                  # inside nghttp2_session_mem_recv
     cdef bint paused                     # the transport's buffer is full
-    cdef bint is_unix
     cdef bint sent_away                  # to be closed once what is queued has been written
     cdef double last_read_s              # loop time
     cdef double asked_s                  # when our ping left that is not answered; 0: none

@@ -22,7 +22,7 @@ from libc.string cimport memcmp
 from raftkv._native.http2_handler import StreamHandler
 from raftkv._native.http2_limits import Limits
 from raftkv._native.http2_methods import MethodTable
-from raftkv._native.http2_peer import common_name, is_unix, keep_alive
+from raftkv._native.http2_peer import common_name, keep_alive
 from raftkv._native.http2_stream import Stream, live_stream_objects
 from raftkv._native.http2_stream cimport (
     FAIR_STREAMS, Http2Session, Stream as CStream, stream_send_data,
@@ -76,13 +76,10 @@ cdef class Server:
             raise MemoryError
         set_callbacks(self.callbacks)
         self.option = session_option(self.limits)
-        self.unix_option = session_option(self.limits)
-        nghttp2_option_set_no_http_messaging(self.unix_option, 1)
 
     def __dealloc__(self):
         nghttp2_session_callbacks_del(self.callbacks)
         nghttp2_option_del(self.option)
-        nghttp2_option_del(self.unix_option)
         PyMem_Free(self.out.data)
 
     def protocol_factory(self):
@@ -213,7 +210,6 @@ cdef class Connection(Http2Session):
         server.connections.add(self)
         transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
         socket = transport.get_extra_info("socket")
-        self.is_unix = is_unix(socket)
         keep_alive(socket)
         self.preface_timer = server.loop.call_later(
             server.limits.preface_timeout_s, transport.close)
@@ -278,7 +274,7 @@ cdef class Connection(Http2Session):
         limits = self.server.limits
         if nghttp2_session_server_new2(
                 &self.session, self.server.callbacks, <void *>self,
-                self.server.unix_option if self.is_unix else self.server.option):
+                self.server.option):
             raise MemoryError
         settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         settings[0].value = limits.concurrent_streams_max
@@ -441,6 +437,9 @@ cdef nghttp2_option *session_option(limits) except NULL:
     cdef nghttp2_option *option
     if nghttp2_option_new(&option):
         raise MemoryError
+    # :authority may be a URL (etcdctl 3.4) or a path (Unix sockets), which nghttp2 would refuse;
+    # a request without its :path or :method finds no handler anyway.
+    nghttp2_option_set_no_http_messaging(option, 1)
     nghttp2_option_set_no_closed_streams(option, 1)
     nghttp2_option_set_stream_reset_rate_limit(option, limits.resets_burst, limits.resets_per_s)
     return option
