@@ -54,5 +54,4 @@ cdef class MvccStore:
     cdef bint flush_due(self) noexcept
     cdef bint dirty(self) except -1
     cdef int check_open(self) except -1
-    cdef size_t snapshots_open(self) except? 0
     cdef int freeze(self) except -1

@@ -550,17 +550,10 @@ cdef class MvccStore:
 
     # -- snapshots ---------------------------------------------------------------------------
 
-    cdef size_t snapshots_open(self) except? 0:
-        """Count them; one that is closed may still be referred to, by a traceback for example."""
-        cdef SnapshotReader reader
-        cdef size_t count = 0
-        for reader in list(self.readers):
-            count += reader.txn != NULL
-        return count
-
     def snapshot_open(self, bint flush=True):
         self.check_open()
-        if self.snapshots_open() >= SNAPSHOTS_MAX:
+        # One that is closed may still be referred to, by a traceback for example.
+        if sum((<SnapshotReader>one).txn != NULL for one in self.readers) >= SNAPSHOTS_MAX:
             raise ValueError(f"{SNAPSHOTS_MAX} snapshots are open already")
         if flush:
             self.flush()
