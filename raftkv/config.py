@@ -15,6 +15,7 @@ from raftkv.feature_gates import parse_feature_gates
 from raftkv.flags import FlagError, Value, parse_duration_s
 from raftkv.http_config import HttpConfig, http_from_flags
 from raftkv.log_output import LEVELS, LogConfig, parse_rotation
+from raftkv.rate_limit import RateLimitConfig, parse_prefix_limits, parse_rate_limit
 from raftkv.tls.from_flags import client_tls, peer_tls, tls_rules
 from raftkv.tls.settings import TlsSettings
 
@@ -139,6 +140,7 @@ class Config:
     client_tls: TlsSettings = field(default_factory=TlsSettings)
     peer_tls: TlsSettings = field(default_factory=TlsSettings)
     keep_alive: KeepAlive = KeepAlive()
+    rate_limits: RateLimitConfig = field(default_factory=RateLimitConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     listen_http: tuple[Endpoint, ...] = ()
     """Where HTTP other than gRPC is served; empty: where gRPC is."""
@@ -217,6 +219,7 @@ class _Builder:
             auth=auth_from_flags(self.values, self.problem),
             listen_http=self.endpoints("listen-client-http-urls"),
             http=http_from_flags(self.values, self.problem),
+            rate_limits=self.rate_limits(),
             keep_alive=KeepAlive(
                 self.seconds("grpc-keepalive-min-time"),
                 self.seconds("grpc-keepalive-interval"),
@@ -256,6 +259,16 @@ class _Builder:
         if not lowest <= value <= highest:
             self.problem(flag, f"must be in [{lowest}, {highest}], not {value}")
         return value
+
+    def rate_limits(self) -> RateLimitConfig:
+        try:
+            return RateLimitConfig(
+                parse_rate_limit(self.text("rate-limit-per-user")),
+                parse_prefix_limits(self.text("rate-limit-per-prefix")),
+            )
+        except ValueError as error:
+            self.problem("rate-limit-per-user/prefix", str(error))
+            return RateLimitConfig()
 
     def seconds(self, flag: str) -> float:
         return cast(float, self.values[flag])

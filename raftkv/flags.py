@@ -210,6 +210,8 @@ _CONNECTIONS = (
     _used("grpc-keepalive-min-time", 5.0, "clients that ping more often are sent away"),
     _used("grpc-keepalive-interval", 7200.0, "ping a client that is silent for this long; 0: off"),
     _used("grpc-keepalive-timeout", 20.0, "close its connection where no answer comes by then"),
+    _used("rate-limit-per-user", "", "requests/s[:burst] that a user may make on one member"),
+    _used("rate-limit-per-prefix", "", "prefix=requests/s[:burst],... for all users together"),
 )
 
 

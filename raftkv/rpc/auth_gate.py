@@ -25,6 +25,7 @@ from raftkv.rpc.auth_judged import JudgedStream
 from raftkv.rpc.auth_rules import FREE, Facts, Rule, rule_for
 from raftkv.rpc.auth_watch import GuardedWatch
 from raftkv.rpc.grpc_status import status_of
+from raftkv.rpc.rate_limits import RateLimits
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.member import Member
 
@@ -44,6 +45,7 @@ class AuthGate:
         self._auth = member.auth
         self._identity = identity
         self._facts = Facts(member.auth.store, member.store)
+        self.limits = RateLimits(member.config.rate_limits, self._caller)
 
     def unary(self, path: str, handler: UnaryHandler) -> UnaryHandler:
         """Return a handler that lets through to `handler` what is allowed."""
@@ -72,6 +74,11 @@ class AuthGate:
             return GuardedCall(self, rule, judged, inner)
 
         return guarded
+
+    def _caller(self, stream: Stream) -> str:
+        """Return who asks, for limits: a certificate's name counts without authentication, too."""
+        name = stream.peer_common_name if self.is_open else self._identity.of(stream)
+        return NOBODY if isinstance(name, ErrorCode) else name
 
     @property
     def is_open(self) -> bool:
@@ -177,7 +184,8 @@ class GuardedMethodTable(MethodTable):
 
     def unary(self, path: bytes, handler: UnaryHandler) -> None:
         """Route a path to a guarded handler."""
-        super().unary(path, self._gate.unary(path.decode(), handler))
+        name = path.decode()
+        super().unary(path, self._gate.unary(name, self._gate.limits.unary(name, handler)))
 
     def streaming(self, path: bytes, open_handler: OpenHandler) -> None:
         """Route a path to an opener of guarded handlers."""
