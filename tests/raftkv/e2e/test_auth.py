@@ -241,7 +241,7 @@ async def test_a_token_lives_while_it_is_used_anywhere(tmp_path: Path) -> None:
 
 
 async def test_a_member_that_lags_lets_nothing_through(tmp_path: Path) -> None:
-    """It judges by what it knew when it stood still; nothing that it reads or writes goes by that."""
+    """What it knew when it stood still decides neither about its reads nor about its writes."""
     with ProcessCluster(3, tmp_path, [CHEAP]) as cluster:
         await asyncio.to_thread(cluster.wait_ready)
         async with Members(cluster.endpoints) as members:
