@@ -64,6 +64,9 @@ class Lessor:
         self._deadline: dict[int, float] = {}
         self._settled: set[int] = set()
         """As of what is applied; each has a deadline."""
+        self._renewable: set[int] = set()
+        """Known to be unsettled, by all who applied as much. What is in neither set was taken over
+        from the disk: some member may hold it to a deadline, and this one does not know it."""
         self._settling: set[int] = set()
         """Empty unless primary; leases whose settling is proposed and not applied."""
         self._expiries = _Queue()
@@ -84,7 +87,7 @@ class Lessor:
 
     def is_settled(self, lease_id: int) -> bool:
         """Whether other members may hold this lease to a deadline, so that it cannot be renewed."""
-        return lease_id in self._settled or lease_id in self._settling
+        return lease_id not in self._renewable or lease_id in self._settling
 
     def resolve_ttl(self, ttl_s: int) -> int:
         """Return the TTL that a grant of `ttl_s` is to get: no less than the minimum."""
@@ -102,7 +105,7 @@ class Lessor:
     def restored(self, lease_id: int, ttl_s: int, left_s: float, now: float) -> None:
         """Take over a lease from the disk, with the seconds it had left, or `RENEWED`.
 
-        Not while primary.
+        The latter may as well be one that was just granted. Not while primary.
         """
         self._ttl_s[lease_id] = ttl_s
         if left_s != RENEWED:
@@ -113,6 +116,7 @@ class Lessor:
         self._ttl_s.pop(lease_id, None)
         self._deadline.pop(lease_id, None)
         self._settled.discard(lease_id)
+        self._renewable.discard(lease_id)
         self._settling.discard(lease_id)
         self._expiries.remove(lease_id)
         self._settlings.remove(lease_id)
@@ -130,6 +134,7 @@ class Lessor:
             self._settle(lease_id, deadline)
             return True
         self._settled.discard(lease_id)
+        self._renewable.add(lease_id)
         if self._primary:
             self._settlings.put(lease_id, now + self._ttl_s[lease_id] / 2)
         else:
@@ -141,9 +146,11 @@ class Lessor:
         self._ttl_s.clear()
         self._deadline.clear()
         self._settled.clear()
+        self._renewable.clear()
 
     def _settle(self, lease_id: int, deadline: float) -> None:
         self._settled.add(lease_id)
+        self._renewable.discard(lease_id)
         self._deadline[lease_id] = deadline
 
     # --- leading ---------------------------------------------------------------------------------

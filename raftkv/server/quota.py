@@ -56,8 +56,11 @@ class Quota:
         """Measure the state when it is time."""
         if self._limit_bytes and now >= self._next_measure:
             self._next_measure = now + MEASURE_INTERVAL_S
-            self._used = self._store.db_size()[1] + self._store.table_bytes
+            self._measure()
             self._is_armed = False
+
+    def _measure(self) -> None:
+        self._used = self._store.db_size()[1] + self._store.table_bytes
 
     def refuses(self, kind: int, payload: bytes) -> bool:
         """Tell whether a command must not be proposed; at the quota, have the alarm armed."""
@@ -75,6 +78,7 @@ class Quota:
         limit = self._limit_bytes
         fits = not limit or self._used + len(payload) * COST_PER_BYTE_MAX < limit
         if not fits:
+            self._measure()  # there may be room again
             cost = cost_of(kind, payload)
             fits = cost == 0 or self._used + cost < limit
         self._used += len(payload)  # until it is measured again

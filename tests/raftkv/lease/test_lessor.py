@@ -161,6 +161,16 @@ def test_a_restart_keeps_what_was_written_down() -> None:
     assert [lessor.remaining_s(one, 5.0) for one in (1, 2)] == [30, 100]
 
 
+def test_after_a_restart_the_first_renewal_is_for_all_to_know() -> None:
+    """Others may have settled the lease when it was granted, though nothing was written down."""
+    lessor = Lessor(ttl_min_s=2)
+    lessor.restored(1, 100, RENEWED, 5.0)
+    lessor.promote(5.0, 0.0)
+    assert lessor.is_settled(1)
+    lessor.settled(1, RENEWED, 6.0)
+    assert lessor.renew(1, 6.0) == 100
+
+
 def test_a_former_leader_expires_nothing() -> None:
     lessor = primary((1, 2))
     lessor.demote()
