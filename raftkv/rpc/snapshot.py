@@ -28,6 +28,8 @@ PIECE_BYTES = 32 << 10
 """Of one message, as etcd sends them."""
 READ_BYTES = 1 << 20
 """Made at a time, one such ahead of what is sent."""
+BYTES_PER_S_MAX = 64 << 20
+"""Of one snapshot, so that other clients hardly notice: a backup is in no hurry."""
 MEASURE_ROWS = 20_000
 """Gone through at a time while the file is measured: some milliseconds, so that a call that was
 cancelled lets go soon."""
@@ -40,6 +42,7 @@ STALL_S_MAX = 60.0
 the state's file grows by what is rewritten meanwhile."""
 
 Result = TypeVar("Result")
+SnapshotCall = Call[pb.SnapshotRequest, pb.SnapshotResponse]
 
 
 class SnapshotService:
@@ -53,7 +56,7 @@ class SnapshotService:
         """Add the method."""
         registry.streaming("/etcdserverpb.Maintenance/Snapshot", pb.SnapshotRequest, self.snapshot)
 
-    async def snapshot(self, call: Call[pb.SnapshotRequest, pb.SnapshotResponse]) -> None:
+    async def snapshot(self, call: SnapshotCall) -> None:
         """Stream what this member has applied, or a little more."""
         if self._calls >= CALLS_MAX:
             text = f"etcdserver: {CALLS_MAX} snapshots are being sent already"
@@ -76,7 +79,7 @@ class SnapshotService:
             store.maybe_flush(True)
             await asyncio.sleep(FLUSH_POLL_S)
 
-    async def _send(self, call: Call[pb.SnapshotRequest, pb.SnapshotResponse]) -> None:
+    async def _send(self, call: SnapshotCall) -> None:
         store = self._member.store
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -91,34 +94,40 @@ class SnapshotService:
                 "sending a snapshot to a client",
                 extra={"revision": reader.revision, "bytes": emitter.total_bytes},
             )
-            header = self._member.header(reader.revision)
-            digest = hashlib.sha256()
-
-            def read() -> bytes:
-                data = emitter.read(READ_BYTES)
-                digest.update(data)
-                return data
-
-            left = emitter.total_bytes
-            data = await _in_thread(read)
-            while data:
-                ahead = asyncio.ensure_future(_in_thread(read))
-                try:
-                    for at in range(0, len(data), PIECE_BYTES):
-                        piece = data[at : at + PIECE_BYTES]
-                        left -= len(piece)
-                        await _send_in_time(call, _message(header, left, piece))
-                finally:
-                    data = await ahead
-            await _send_in_time(call, _message(header, 0, digest.digest()))
+            await _stream(call, emitter, self._member.header(reader.revision))
             log.info("snapshot sent to a client", extra={"seconds": loop.time() - started})
         finally:
             reader.close()
 
 
-async def _send_in_time(
-    call: Call[pb.SnapshotRequest, pb.SnapshotResponse], message: pb.SnapshotResponse
-) -> None:
+async def _stream(call: SnapshotCall, emitter: BboltEmitter, header: pb.ResponseHeader) -> None:
+    """Send a measured file: made in a thread, one part ahead, and paced."""
+    loop = asyncio.get_running_loop()
+    digest = hashlib.sha256()
+
+    def read() -> bytes:
+        data = emitter.read(READ_BYTES)
+        digest.update(data)
+        return data
+
+    left = emitter.total_bytes
+    data = await _in_thread(read)
+    due = loop.time()
+    while data:
+        ahead = asyncio.ensure_future(_in_thread(read))
+        try:
+            for at in range(0, len(data), PIECE_BYTES):
+                piece = data[at : at + PIECE_BYTES]
+                left -= len(piece)
+                await _send_in_time(call, _message(header, left, piece))
+            due = max(due + len(data) / BYTES_PER_S_MAX, loop.time())
+            await asyncio.sleep(due - loop.time())
+        finally:
+            data = await ahead
+    await _send_in_time(call, _message(header, 0, digest.digest()))
+
+
+async def _send_in_time(call: SnapshotCall, message: pb.SnapshotResponse) -> None:
     try:
         async with asyncio.timeout(STALL_S_MAX):
             await call.send(message)
