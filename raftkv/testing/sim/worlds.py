@@ -18,7 +18,9 @@ __all__ = [
     "harsh",
     "jointly",
     "left_behind",
+    "listening",
     "ordinary",
+    "parting",
     "reading",
     "snapshotting",
 ]
@@ -175,6 +177,39 @@ def left_behind(seed: int) -> Plan:
         election_ticks=3,
         voters_min=2,
         changes=tuple(changes),
+    )
+
+
+def listening(seed: int) -> Plan:
+    """There is a learner, which always hears the leader; voters often do not."""
+    dice = random.Random(f"listening {seed}")
+    end_us = 12 * SECOND
+    links = [
+        replace(fault, other=dice.randrange(3))
+        for fault in _every(dice, end_us, 200 * MS, "cut_link", LEADER, 1200 * MS)
+    ]
+    return _world(
+        seed,
+        links + _every(dice, end_us, SECOND, "crash", LEADER, 800 * MS),
+        duration_us=end_us,
+        election_ticks=5,
+        changes=(Change(100 * MS, "add_learner", 0),),
+    )
+
+
+def parting(seed: int) -> Plan:
+    """Leaders remove themselves until one member is left, on a network that fails."""
+    dice = random.Random(f"parting {seed}")
+    end_us = 8 * SECOND
+    changes = [Change((1 + number) * SECOND, "remove", LEADER) for number in range(4)]
+    return _world(
+        seed,
+        _every(dice, end_us, 400 * MS, "isolate cut_link clog", LEADER, 1500 * MS),
+        duration_us=end_us,
+        election_ticks=3,
+        voters_min=1,
+        changes=tuple(changes),
+        quality=NetworkQuality(delay_us_max=dice.choice((20, 60)) * MS),
     )
 
 
