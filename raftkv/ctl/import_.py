@@ -135,9 +135,10 @@ COMMANDS = (
         "--from-file <file> | --from-endpoints <endpoints>",
         "Move in from an etcd, by its files or while it runs",
         import_,
-        "--from-file: a snapshot, the data directory of an etcd that has stopped, or the file db\n"
-        "in it. Makes a data directory as `snapshot restore` does, once for each new member;\n"
-        "keys keep their revisions, leases, users and roles stay.\n\n"
+        "--from-file: a snapshot, the data directory of an etcd that was stopped (not killed: its\n"
+        "last writes are in its log only), or the file db in it. Makes a data directory as\n"
+        "`snapshot restore` does, once for each new member; keys keep their revisions, leases,\n"
+        "users and roles stay.\n\n"
         "--from-endpoints: copies the keys of a cluster that runs to the one at --endpoints, and\n"
         "follows the changes until it is interrupted, or with --once until it is level. With\n"
         "--resume-file it goes on where it stopped. Keys get new revisions; leases, users and\n"

@@ -1,6 +1,9 @@
 """Restoring: the state that comes out of a file is the one that went in."""
 
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -290,6 +293,52 @@ def test_a_failure_leaves_the_directory_as_it_was(snapshot: Path, tmp_path: Path
     file.touch()
     with pytest.raises(RestoreError, match="not a directory"):
         restored(snapshot, file)
+
+
+@pytest.mark.slow
+def test_a_killed_restore_leaves_nothing_that_starts(tmp_path: Path) -> None:
+    """Wherever it was: the member is there as a whole or not at all, and restoring again works."""
+    path, target = tmp_path / "s.db", tmp_path / "data"
+    store = MvccStore(str(tmp_path / "source"), cluster_id=CLUSTER_ID, member_id=MEMBER_ID)
+    driver = Driver(store)
+    for number in range(30_000):
+        driver.put(b"k%d" % number, b"v" * 100)
+    save(store, path)
+    store.close()
+    command = [sys.executable, "-c", RESTORE, str(path), str(target)]
+    whole = partial = 0
+    for attempt in range(12):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(0.02 * 2**attempt)
+            child.kill()
+        if (target / "member").exists():
+            whole += 1
+            break
+        if target.exists():
+            assert {one.name for one in target.iterdir()} <= {"restoring"}
+            partial += (target / "restoring").exists()
+    assert whole == 1
+    assert partial > 0
+    with BboltFile(path) as file, pytest.raises(RestoreError, match="not empty"):
+        restore(file, config_of(target))
+    again = restored(path, tmp_path / "other")
+    driver = Driver(reopened(target, again))
+    assert driver.range(count_only=True).count == 30_000
+    driver.store.close()
+
+
+RESTORE = """
+import sys
+from pathlib import Path
+from raftkv.bbolt.file import BboltFile
+from raftkv.server.restore import restore
+from tests.raftkv.bbolt.test_restore import config_of
+print("begin", flush=True)
+with BboltFile(Path(sys.argv[1])) as file:
+    restore(file, config_of(Path(sys.argv[2])))
+"""
 
 
 def test_not_a_database_of_etcd(snapshot: Path, tmp_path: Path) -> None:
