@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 import grpc
 
 from raftkv.client.authentication import Tokens
+from raftkv.client.unverified import fetch_certificate
 
 DEFAULT_PORT = 2379
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", -1),  # ranges are as large as the server lets them be
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
@@ -30,9 +31,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
 class Credentials:
     """TLS material in PEM; `certificate` and `key` go together."""
 
-    ca: bytes
+    ca: bytes | None = None
+    """Who signs the servers' certificates; None: whom the machine trusts."""
     certificate: bytes | None = None
     key: bytes | None = None
+    skip_verification: bool = False
+    """Take whatever certificate a server shows when it is first talked to."""
 
 
 def parse_endpoint(endpoint: str) -> tuple[str, bool]:
@@ -86,13 +90,17 @@ class Endpoints:
     def _open(self, target: str, tls: bool) -> grpc.aio.Channel:
         if not tls:
             return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-        given = self._credentials
-        credentials = grpc.ssl_channel_credentials(
-            given.ca if given else None,
-            given.key if given else None,
-            given.certificate if given else None,
-        )
-        return grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        given = self._credentials or Credentials()
+        ca, options = given.ca, CHANNEL_OPTIONS
+        if given.skip_verification:
+            try:
+                ca, name = fetch_certificate(target)
+            except OSError:
+                pass  # the channel fails likewise, and says so in gRPC's words
+            else:
+                options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name))
+        credentials = grpc.ssl_channel_credentials(ca, given.key, given.certificate)
+        return grpc.aio.secure_channel(target, credentials, options=options)
 
     async def close(self) -> None:
         for channel in self._channels.values():

@@ -27,7 +27,7 @@ GLOBAL_FLAGS = (
     Flag("cert", "", "file with the certificate that identifies this client"),
     Flag("key", "", "file with that certificate's key"),
     Flag("insecure-transport", True, "accepted for etcdctl's sake; the scheme decides"),
-    Flag("insecure-skip-tls-verify", False, "skip verification", refused=NOT_YET),
+    Flag("insecure-skip-tls-verify", False, "take any certificate that a server shows"),
     Flag("debug", False, "accepted for etcdctl's sake"),
     Flag("user", "", "username[:password] for authentication (asks for what is missing)"),
     Flag("password", "", "password for authentication; --user then is the name alone"),
@@ -97,7 +97,7 @@ class Context:
     def client(self, endpoints: tuple[str, ...] | None = None) -> Client:
         """Open a client; use it in `async with`."""
         names = self.endpoints if endpoints is None else endpoints
-        if any(self.flags.text(name) for name in ("cacert", "cert", "key")):
+        if self._credentials() is not None:
             names = tuple(name if "://" in name else f"https://{name}" for name in names)
         try:
             return Client(
@@ -139,10 +139,7 @@ class Context:
         ca, certificate, key = content("cacert"), content("cert"), content("key")
         if (certificate is None) != (key is None):
             raise CommandError(ExitCode.BAD_ARGUMENTS, "--cert and --key go together")
-        if ca is None and certificate is None:
+        skip = self.flags.switch("insecure-skip-tls-verify")
+        if ca is None and certificate is None and not skip:
             return None
-        if ca is None:
-            raise CommandError(
-                ExitCode.BAD_ARGUMENTS, "--cert needs --cacert, the CA that signed the servers'"
-            )
-        return Credentials(ca, certificate, key)
+        return Credentials(ca, certificate, key, skip)
