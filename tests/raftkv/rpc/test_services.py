@@ -251,8 +251,10 @@ async def test_many_watches_share_a_stream(channel: grpc.aio.Channel) -> None:
     await call(channel, "KV/Put", pb.PutRequest(key=b"w/b", value=b"1"), pb.PutResponse)
     last = await until(stream, lambda response: bool(response.events))
     assert last.watch_id == 1
-    await stream.done_writing()
-    assert await stream.read() is grpc.aio.EOF
+    await stream.done_writing()  # whoever asks no more still listens, as in etcd
+    await call(channel, "KV/Put", pb.PutRequest(key=b"w/b", value=b"2"), pb.PutResponse)
+    assert (await until(stream, lambda response: bool(response.events))).watch_id == 1
+    stream.cancel()
 
 
 async def test_progress_is_told_on_request_and_by_itself(channel: grpc.aio.Channel) -> None:
