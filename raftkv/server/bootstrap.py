@@ -20,6 +20,7 @@ from raftkv.raft.errors import RaftError
 from raftkv.raft.log import must_reset
 from raftkv.raft.node import RaftNode
 from raftkv.server.force_new_cluster import leave_alone
+from raftkv.server.initial_check import find_difference
 from raftkv.server.join import decode_records, describe, discover, encode_records
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member, MemberParts
@@ -57,8 +58,13 @@ class OpenMember:
     flush_pool: FlushPool
 
     async def start(self) -> None:
-        """Begin to listen to other members and to take part."""
+        """Begin to listen to other members and to take part, unless the state is not theirs."""
         await self.member.transport.start()
+        if self.member.config.initial_corrupt_check:
+            difference = await find_difference(self.member)
+            if difference is not None:
+                self.member.fail(difference)
+                return
         self.member.start()
 
     async def hand_over(self) -> None:

@@ -22,7 +22,7 @@ from raftkv.storage.state_hash import hash_state
 if TYPE_CHECKING:
     from raftkv.server.member import Member
 
-__all__ = ["HASH", "HashCheck", "answer_peer"]
+__all__ = ["HASH", "HashCheck", "answer_peer", "decode_hash", "encode_revision"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,19 @@ CATCH_UP_S = 5.0
 
 _REVISION = struct.Struct("<q")
 _HASH = struct.Struct("<Iqq")
+
+
+def encode_revision(revision: int) -> bytes:
+    """Return the payload of a request."""
+    return _REVISION.pack(revision)
+
+
+def decode_hash(answer: bytes) -> tuple[int, int, int]:
+    """Read an answer: hash, compact revision, revision. Raises ValueError."""
+    if len(answer) != _HASH.size:
+        raise ValueError(f"{len(answer)} bytes are no hash")
+    value, compact_revision, revision = _HASH.unpack(answer)
+    return value, compact_revision, revision
 
 
 class HashCheck:
@@ -80,13 +93,13 @@ class HashCheck:
         for peer_id in sorted(member.node.configuration.members - {member.id}):
             try:
                 answer = await member.transport.request(
-                    peer_id, HASH, _REVISION.pack(own[2]), REQUEST_TIMEOUT_S
+                    peer_id, HASH, encode_revision(own[2]), REQUEST_TIMEOUT_S
                 )
-            except PeerError as error:
+                theirs = decode_hash(answer)
+            except (PeerError, ValueError) as error:
                 log.info("no hash", extra={"peer": f"{peer_id:x}", "reason": str(error)})
                 continue
-            if len(answer) == _HASH.size:
-                await self._judge(peer_id, own, _HASH.unpack(answer))
+            await self._judge(peer_id, own, theirs)
 
     async def _judge(
         self, peer_id: int, own: tuple[int, int, int], theirs: tuple[int, ...]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from raftkv._native.mvcc_store import MvccStore
+from raftkv.cli import ExitCode
 from raftkv.client.client import Client
 from raftkv.client.errors import ClientError
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -41,6 +42,28 @@ def damage(cluster: ProcessCluster, member: int) -> None:
     store.apply(index + 1, term, head + command, False)
     store.flush()
     store.close()
+
+
+async def test_a_member_whose_state_differs_does_not_start(tmp_path: Path) -> None:
+    """With --initial-corrupt-check it compares before it serves; one that agrees starts."""
+    flags = ["--heartbeat-interval=20", "--election-timeout=200", "--snapshot-count=2"]
+    with ProcessCluster(3, tmp_path, [*flags, "--experimental-initial-corrupt-check"]) as cluster:
+        await asyncio.to_thread(cluster.wait_ready)
+        leader = await asyncio.to_thread(cluster.leader)
+        good, bad = (leader + 1) % 3, (leader + 2) % 3
+        async with Client([cluster.endpoints[leader]]) as client:
+            for number in range(20):
+                await client.put(b"a", b"%d" % number)
+            cluster.terminate(bad)
+            damage(cluster, bad)
+            await client.put(b"b", b"x")
+        cluster.terminate(good)
+        for member in (good, bad):
+            cluster.start(member)
+        assert await asyncio.to_thread(cluster.wait, bad, 20) == ExitCode.STORAGE
+        assert "hash to" in cluster.log_tail(bad)
+        await asyncio.to_thread(cluster.wait_ready, [good])
+        assert "compared with other members" in cluster.log_path(good).read_text()
 
 
 async def test_a_member_whose_state_differs_raises_the_alarm(tmp_path: Path) -> None:
