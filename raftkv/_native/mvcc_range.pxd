@@ -12,8 +12,8 @@ cdef enum:
 # Append kvs, more and count of a RangeResponse. `revision` is the one to read at, already checked.
 # Cost: O(keys in the range), because the count takes no notice of the limit (unless `uncounted`,
 # in the order of keys: then O(limit)); memory: O(keys) only
-# when the request wants an order that is not the key's. Returns 1, with `out` in no good state, where
-# `small_only` is set and the range turns out not to be small; ranges in other orders always pass.
+# when the request wants an order that is not the key's. Returns 1, with `out` in no good state,
+# where `small_only` is set and the range turns out not to be small; other orders always pass.
 cdef int write_range(
     MvccView view, const RangeRequest *request, int64_t revision, Buffer *out
 ) except -1
