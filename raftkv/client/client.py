@@ -257,6 +257,10 @@ class Client:
         request = pb.DowngradeRequest(action=action, version=version)
         return await self._call("Maintenance/Downgrade", request, pb.DowngradeResponse)
 
+    async def auth(self, method: str, request: Message, response: type[Response]) -> Response:
+        """Call a method of service Auth by name, such as `UserAdd`, with its own messages."""
+        return await self._call(f"Auth/{method}", request, response)
+
     # Carrying it out
 
     async def _call(

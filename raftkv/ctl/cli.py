@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from raftkv.client import ClientError
 from raftkv.ctl import (
+    auth,
     check,
     completion,
     endpoint,
@@ -22,8 +23,10 @@ from raftkv.ctl import (
     make_mirror,
     member,
     output,
+    role,
     snapshot,
     txn,
+    user,
     version,
     watch,
 )
@@ -41,6 +44,9 @@ COMMANDS: tuple[Command, ...] = (
     *member.COMMANDS,
     *maintenance.COMMANDS,
     *lock.COMMANDS,
+    *auth.COMMANDS,
+    *user.COMMANDS,
+    *role.COMMANDS,
     *snapshot.COMMANDS,
     *make_mirror.COMMANDS,
     *import_.COMMANDS,
@@ -49,14 +55,6 @@ COMMANDS: tuple[Command, ...] = (
     *version.COMMANDS,
 )
 
-NOT_BUILT = frozenset(
-    {
-        "auth",
-        "role",
-        "user",
-    }
-)
-"""etcdctl's verbs that do not exist here yet; they are refused by name."""
 INTERRUPTED_BY_SIGNAL = 130
 
 
@@ -127,7 +125,7 @@ def find(words: Sequence[str]) -> tuple[Command, list[str]] | str:
     if group and len(verbs) == 1:
         return help_text.of_group(first, group)
     name = " ".join(words[at] for at in verbs[: 2 if group else 1])
-    if first in NOT_BUILT or group:
+    if group:
         reason = f'"{name}" is not a command of raftctl yet'
     else:
         reason = f'unknown command "{name}" for "raftctl"'

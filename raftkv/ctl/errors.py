@@ -45,10 +45,19 @@ def told_already() -> CommandError:
     return CommandError(ExitCode.ERROR, "")
 
 
+NOT_AUTHENTICATED = "etcdserver: authentication failed, invalid user ID or password"
+NO_USER = "etcdserver: user name is empty"
+
+
 def explain(error: ClientError, endpoints: tuple[str, ...]) -> CommandError:
     """Turn what the server, or the way to it, answered into an error with advice."""
-    text, hint = error.message, ""
+    code, text, hint = ExitCode.ERROR, error.message, ""
     match error:
+        case _ if text == NOT_AUTHENTICATED:
+            code = ExitCode.BAD_CONNECTION
+            hint = "Name and password go as --user name:password."
+        case _ if text == NO_USER:
+            hint = "Authentication is on: say who you are with --user name:password."
         case UnavailableError(unsent=True):
             text = "context deadline exceeded"
             hint = (
@@ -68,4 +77,4 @@ def explain(error: ClientError, endpoints: tuple[str, ...]) -> CommandError:
             hint = (
                 "The server does not have this yet; `raftctl version` and the server's may differ."
             )
-    return CommandError(ExitCode.ERROR, text, hint)
+    return CommandError(code, text, hint)
