@@ -30,6 +30,8 @@ ENABLED, REVISION = b"authEnabled", b"authRevision"
 SCHEDULED, FINISHED = b"scheduledCompactRev", b"finishedCompactRev"
 
 _U64 = struct.Struct(">Q")
+REVISION_MAX = 1 << 62
+"""No cluster comes that far; room is left above for what is added."""
 
 
 def buckets_of(snapshot: SnapshotReader, compacted_revision: int) -> Buckets:
@@ -64,10 +66,10 @@ def auth_records(
         records[auth.REVISION] = b"%d" % _U64.unpack(found[REVISION])[0]
     try:
         for name, value in users:
-            auth_pb2.User.FromString(value)
+            _check_name(name, auth_pb2.User.FromString(value).name)
             records[auth.USER + name] = value
         for name, value in roles:
-            auth_pb2.Role.FromString(value)
+            _check_name(name, auth_pb2.Role.FromString(value).name)
             records[auth.ROLE + name] = value
     except DecodeError as error:
         raise ValueError(f"a user or role is malformed: {error}") from error
@@ -75,13 +77,14 @@ def auth_records(
 
 
 def compact_revision_of(meta: Mapping[bytes, bytes]) -> int:
-    """Return the revision that was compacted to, or is to be; -1 for none."""
-    revisions = [
-        _U64.unpack_from(meta[name])[0]
-        for name in (SCHEDULED, FINISHED)
-        if len(meta.get(name, b"")) >= 8
-    ]
-    return max(revisions, default=-1)
+    """Return the revision that was compacted to, or is to be; -1 for none. Raises ValueError."""
+    marks = [meta[name] for name in (SCHEDULED, FINISHED) if name in meta]
+    if any(len(mark) < _U64.size for mark in marks):
+        raise ValueError("a mark of compaction is too short")
+    revision: int = max((_U64.unpack_from(mark)[0] for mark in marks), default=-1)
+    if revision > REVISION_MAX:
+        raise ValueError(f"revision {revision} cannot have been compacted")
+    return revision
 
 
 def lease_of(value: bytes) -> tuple[int, int]:
@@ -93,6 +96,15 @@ def lease_of(value: bytes) -> tuple[int, int]:
     if not lease or not 0 < ttl < 1 << 63:
         raise ValueError(f"lease {lease:x} of {ttl} s cannot be")
     return lease if lease < 1 << 63 else lease - (1 << 64), ttl
+
+
+def _check_name(key: bytes, name: bytes) -> None:
+    if not key or key != name:
+        raise ValueError(f"a user or role is named {name!r} in one place and {key!r} in another")
+    try:
+        key.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the name {key!r} of a user or role is not UTF-8") from error
 
 
 def _meta(snapshot: SnapshotReader, compacted_revision: int) -> Rows:

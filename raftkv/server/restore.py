@@ -23,6 +23,7 @@ from raftkv.raft.messages import HardState
 from raftkv.server.bootstrap import CLUSTER_ID, JOINED, MEMBER_ID, MEMBERS
 from raftkv.server.etcd_buckets import (
     AUTH,
+    REVISION_MAX,
     ROLES,
     USERS,
     auth_records,
@@ -139,9 +140,10 @@ class _Restoration:
         try:
             self.add_versions(builder)
             leases = self.leases()
-            meta = dict(self.source.rows(b"meta"))
-            compact_revision = compact_revision_of(meta)
+            compact_revision = self.compact_revision()
             revision = max(1, builder.revision, compact_revision) + bump_revision
+            if revision > REVISION_MAX:
+                raise RestoreError(f"revision {revision} is too high to go on from")
             if mark_compacted:
                 compact_revision = revision
             builder.finish(
@@ -177,6 +179,12 @@ class _Restoration:
             if builder.versions % PROGRESS_ROWS == 0:
                 self.progress(done, self.source.size_bytes)
         self.progress(self.source.size_bytes, self.source.size_bytes)
+
+    def compact_revision(self) -> int:
+        try:
+            return compact_revision_of(dict(self.source.rows(b"meta")))
+        except ValueError as error:
+            raise BboltError(f"{self.source.path}: bucket meta: {error}") from error
 
     def leases(self) -> dict[int, int]:
         found: dict[int, int] = {}

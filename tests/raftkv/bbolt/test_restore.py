@@ -356,3 +356,49 @@ def test_progress_is_told(snapshot: Path, tmp_path: Path) -> None:
     restored(snapshot, tmp_path / "data", progress=lambda done, size: told.append((done, size)))
     assert told
     assert told[-1][0] == told[-1][1] == snapshot.stat().st_size
+
+
+def edited(snapshot: Path, buckets: dict[bytes, list[tuple[bytes, bytes]]]) -> Path:
+    """Return a file like the snapshot but for some small buckets."""
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as name:
+        store = MvccStore(name + "/state", cluster_id=CLUSTER_ID, member_id=MEMBER_ID)
+        Driver(store).put(b"k")
+        reader = store.snapshot_open()
+        emitter = BboltEmitter(reader, {b"meta": [], **buckets})
+        while not emitter.measure(1000):
+            pass
+        path = snapshot.with_name("edited.db")
+        path.write_bytes(emitter.read(1 << 20))
+        reader.close()
+        store.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    "buckets",
+    [
+        {b"meta": [(b"scheduledCompactRev", revision(1 << 63))]},
+        {b"meta": [(b"finishedCompactRev", b"short")]},
+        {b"authUsers": [(b"ann", b"\xff")]},
+        {b"authUsers": [(b"ann", auth_pb2.User(name=b"bob").SerializeToString())]},
+        {b"authUsers": [(b"\xff", auth_pb2.User(name=b"\xff").SerializeToString())]},
+        {b"authRoles": [(b"r", b"\x0a")]},
+    ],
+)
+def test_small_buckets_that_cannot_be_are_refused(
+    buckets: dict[bytes, list[tuple[bytes, bytes]]], tmp_path: Path
+) -> None:
+    path = edited(tmp_path / "s.db", buckets)
+    with pytest.raises(BboltError, match=path.name):
+        restored(path, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_revisions_go_on_above_all_that_was_compacted(tmp_path: Path) -> None:
+    """Even where the last version went: a watcher must not see a revision twice."""
+    path = edited(tmp_path / "s.db", {b"meta": [(b"scheduledCompactRev", revision(900))]})
+    made = restored(path, tmp_path / "data", bump_revision=10, mark_compacted=True)
+    assert (made.revision, made.compact_revision) == (910, 910)
+    with pytest.raises(RestoreError, match="too high"):
+        restored(path, tmp_path / "other", bump_revision=1 << 62, mark_compacted=True)
+    assert not (tmp_path / "other").exists()
