@@ -38,9 +38,8 @@ def _token(metadata: list[tuple[bytes, bytes]]) -> str | None:
     for key, value in metadata:
         if key in (TOKEN, AUTHORIZATION):
             found.setdefault(key, value)
-    if TOKEN in found:
-        return found[TOKEN].decode("ascii", "replace")
-    if AUTHORIZATION not in found:
+    given = found.get(TOKEN, found.get(AUTHORIZATION))
+    if given is None:
         return None
-    text = found[AUTHORIZATION].decode("ascii", "replace")
+    text = given.decode("ascii", "replace")
     return text[len(BEARER) :] if text.lower().startswith(BEARER) else text

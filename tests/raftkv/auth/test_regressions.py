@@ -4,6 +4,8 @@ Asked of raftkv alone: etcd 3.5.1 still has the holes.
 """
 
 import asyncio
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -298,6 +300,37 @@ async def test_no_method_is_open_to_nobody(users: Users, path: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.read()
         assert caught.value.code() is code, path
+
+
+async def test_the_gateway_is_no_way_around(users: Users, furnished: str) -> None:
+    """JSON requests are judged like any others, by the token in their Authorization."""
+
+    def post(path: str, body: str, token: str | None) -> int:
+        headers = {"Authorization": token} if token is not None else {}
+        request = urllib.request.Request(f"http://{furnished}/v3/{path}", body.encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    await users.ask("root", put(b"a"))
+    ((_, reader),) = await users.metadata("reader")
+    for path, body, wanted in (
+        ("kv/range", '{"key": "YQ=="}', 200),
+        ("kv/range", '{"key": "aw=="}', 403),
+        ("kv/put", '{"key": "YQ=="}', 403),
+        ("kv/txn", '{"success": [{"request_range": {"key": "aw=="}}]}', 403),
+        ("maintenance/hashkv", "{}", 403),
+        ("auth/user/list", "{}", 403),
+        ("auth/status", "{}", 200),
+    ):
+        for token in (reader, f"Bearer {reader}"):
+            assert await asyncio.to_thread(post, path, body, token) == wanted, path
+        if path != "auth/status":
+            assert await asyncio.to_thread(post, path, body, None) == 400
+            assert await asyncio.to_thread(post, path, body, "rubbish") == 401
 
 
 async def test_rights_are_taken_at_once(users: Users) -> None:
