@@ -4,12 +4,14 @@ import asyncio
 
 from raftkv._native.http2 import Limits, Server
 from raftkv.config import REQUEST_OVERHEAD_BYTES
+from raftkv.descriptors import connections_allowed
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.rpc.auth import AuthService, make_gate, make_tokens
 from raftkv.rpc.auth_gate import GuardedMethodTable
 from raftkv.rpc.cluster import ClusterService
 from raftkv.rpc.downgrade import DowngradeService
 from raftkv.rpc.election import ElectionService
+from raftkv.rpc.grpc_health import HealthCheckService
 from raftkv.rpc.http_front import HttpFront
 from raftkv.rpc.kv import KvService
 from raftkv.rpc.lease import LeaseService
@@ -18,6 +20,7 @@ from raftkv.rpc.local_call import LocalServices
 from raftkv.rpc.lock import LockService
 from raftkv.rpc.maintenance import MaintenanceService
 from raftkv.rpc.range_stream import RangeStreamService
+from raftkv.rpc.reflection import ReflectionService
 from raftkv.rpc.registry import ServiceRegistry
 from raftkv.rpc.snapshot import SnapshotService
 from raftkv.rpc.watch import WatchService
@@ -29,6 +32,9 @@ LEARNER_SERVES = frozenset(
     {"/etcdserverpb.Maintenance/Status", "/etcdserverpb.Maintenance/Snapshot"}
 )
 """Beside serializable ranges."""
+
+ABOUT_THE_SERVER = ("/grpc.health.", "/grpc.reflection.")
+"""Services that every member has."""
 
 
 class Front:
@@ -56,8 +62,11 @@ class Front:
         SnapshotService(member).register(self._registry)
         self._auth = AuthService(member, tokens)
         self._auth.register(self._registry)
+        HealthCheckService(member).register(self._registry)
+        ReflectionService(methods).register(self._registry)
         self._http = HttpFront(opened, methods)
         limits = Limits()
+        connections_max = connections_allowed(limits.connections_max)
         self._server = Server(
             methods,
             self._http.client_protocol,
@@ -66,6 +75,7 @@ class Front:
                 concurrent_streams_max=min(
                     member.config.concurrent_streams_max, limits.concurrent_streams_max
                 ),
+                connections_max=connections_max,
                 ping_interval_min_s=member.config.keep_alive.interval_min_s,
                 ping_client_after_s=member.config.keep_alive.interval_s,
                 ping_answer_s=member.config.keep_alive.timeout_s,
@@ -75,11 +85,13 @@ class Front:
         )
         self._http.count_bytes_of(self._server)
         member.on_turn_end = self._server.flush
-        self._listeners = Listeners(member.config, limits.connections_max)
+        self._listeners = Listeners(member.config, connections_max)
         self._leader_check: asyncio.TimerHandle | None = None
 
     def _refuse(self, path: str) -> Exception | None:
         """A learner tells only how it is; everything else is asked of a voter."""
+        if path.startswith(ABOUT_THE_SERVER):
+            return None
         if self._member.is_learner and path not in LEARNER_SERVES:
             return StoreError(ErrorCode.NOT_SUPPORTED_FOR_LEARNER)
         return None

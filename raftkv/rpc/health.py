@@ -1,10 +1,9 @@
-"""Health over HTTP and gRPC: /health, /livez, /readyz, /version, grpc.health.v1.Health."""
+"""Health over HTTP: /health, /livez, /readyz; and /version."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
 
-from raftkv._native.http2 import MethodTable, Stream
-from raftkv.errors import ERRORS, ErrorCode, GrpcStatus, StoreError
+from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.http_exchange import Answer, Headers, Query
 from raftkv.rpc.http_routes import HttpRoutes
@@ -14,8 +13,6 @@ from raftkv.version import ETCD_VERSION
 __all__ = ["HealthService"]
 
 PROBE = pb.RangeRequest(key=b"health", limit=1).SerializeToString()
-SERVING = b"\x08\x01"
-"""HealthCheckResponse{status: SERVING}."""
 
 Check = Callable[[], Awaitable[str]]
 """Returns why it failed, or "" when all is well."""
@@ -35,10 +32,6 @@ class HealthService:
             "linearizable_read": self._linearizable_read,
             "non_learner": self._non_learner,
         }
-
-    def register_grpc(self, methods: MethodTable) -> None:
-        """Add the gRPC methods."""
-        methods.unary(b"/grpc.health.v1.Health/Check", _grpc_check)
 
     def register_version(self, routes: HttpRoutes) -> None:
         """Add /version."""
@@ -128,11 +121,3 @@ async def _version(
         "storage": ETCD_VERSION,
     }
     return 200, "application/json", json.dumps(versions, separators=(",", ":")).encode()
-
-
-def _grpc_check(stream: Stream, message: bytes) -> None:
-    """Answer SERVING for the whole server, the only service that is known."""
-    if message in (b"", b"\x0a\x00"):
-        stream.reply(SERVING)
-    else:
-        stream.fail(int(GrpcStatus.NOT_FOUND), "unknown service")

@@ -7,6 +7,7 @@ import asyncio
 from raftkv._native.http2 import MethodTable, Server, Stream, StreamHandler
 from raftkv.config import REQUEST_OVERHEAD_BYTES
 from raftkv.rpc.access_control import AccessControl
+from raftkv.rpc.debug import register_profiles, register_variables
 from raftkv.rpc.gateway import Gateway
 from raftkv.rpc.health import HealthService
 from raftkv.rpc.http1 import Http1Protocol
@@ -37,8 +38,10 @@ class HttpFront:
         for routes in (self._client, self._metrics):
             health.register_http(routes)
             metrics.register(routes)
-        health.register_grpc(methods)
         health.register_version(self._client)
+        register_variables(self._client)
+        if config.http.profiling:
+            register_profiles(self._client)
         if config.http.gateway:
             Gateway(methods, config.request_bytes_max + REQUEST_OVERHEAD_BYTES).register(
                 self._client
