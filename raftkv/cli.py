@@ -14,6 +14,7 @@ from platform import machine, python_version
 
 from raftkv.config import Config, build_config
 from raftkv.config_file import read_config_file
+from raftkv.descriptors import raise_descriptor_limit
 from raftkv.feature_gates import GATES
 from raftkv.flags import (
     FLAGS,
@@ -115,6 +116,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], program: str =
         return ExitCode.USAGE
     for name in strangers(environment):
         log.warning("unrecognized environment variable", extra={"variable": name})
+    raise_descriptor_limit()
     return asyncio.run(_serve(config))
 
 
