@@ -13,6 +13,7 @@ from raftkv.client.authentication import Tokens, User
 from raftkv.client.endpoints import Credentials, Endpoints
 from raftkv.client.errors import ClientError, UnavailableError, from_rpc_error
 from raftkv.client.lease import LeaseKeeper
+from raftkv.client.range_stream import range_stream
 from raftkv.client.snapshot import snapshot_stream
 from raftkv.client.watch import Watch
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -73,6 +74,10 @@ class Client:
     async def range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         """Read a key, a range or a count; see `RangeRequest` for the options."""
         return await self._call("KV/Range", request, pb.RangeResponse, read=True)
+
+    def range_stream(self, request: pb.RangeRequest) -> AsyncGenerator[pb.RangeResponse, None]:
+        """Read a range in pieces; see `range_stream`. No time limit."""
+        return range_stream(self.endpoints, request)
 
     async def get(
         self,

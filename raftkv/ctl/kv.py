@@ -33,6 +33,7 @@ GET_FLAGS = (
     Flag("print-value-only", False, "print values without keys, in the simple format"),
     Flag("rev", 0, "read as of this revision"),
     Flag("sort-by", "", "CREATE, KEY, MODIFY, VALUE or VERSION"),
+    Flag("stream", False, "receive a large range in pieces; without --sort-by"),
 )
 DELETE_FLAGS = (
     Flag("from-key", False, "all keys at or after the given one, in byte order"),
@@ -193,8 +194,19 @@ async def put(context: Context, line: Line) -> None:
 async def get(context: Context, line: Line) -> None:
     request = range_request(line.arguments, line.flags)
     written = context.format(refused=())
+    value_only = line.flags.switch("print-value-only")
     async with context.client() as client:
-        response = await client.range(request)
+        if line.flags.switch("stream"):
+            pieces = client.range_stream(request)
+            if written == "simple" and not request.count_only:
+                async for piece in pieces:
+                    output.lines(simple_format.range_response(piece, context.hex, value_only))
+                return
+            response = pb.RangeResponse()
+            async for piece in pieces:
+                response.MergeFrom(piece)
+        else:
+            response = await client.range(request)
     match written:
         case "json":
             output.as_json(json_format.message(response))
@@ -207,7 +219,6 @@ async def get(context: Context, line: Line) -> None:
         case _ if request.count_only:
             output.lines([str(response.count)])
         case _:
-            value_only = line.flags.switch("print-value-only")
             output.lines(simple_format.range_response(response, context.hex, value_only))
 
 
