@@ -102,6 +102,10 @@ PROVOKED: dict[str, tuple[ErrorCode, Sequence[Step]]] = {
         E.TOO_MANY_OPS,
         [txn([], [], [get(b"%d" % n) for n in range(129)])],
     ),
+    "more operations than are left for a nested txn": (
+        E.TOO_MANY_OPS,
+        [txn([], [*(get(b"%d" % n) for n in range(99)), txn([], [get(b"a")] * 29)])],
+    ),
     "two puts of a key": (E.DUPLICATE_KEY, [txn([], [put(b"a"), put(b"a")])]),
     "put and delete of a key": (E.DUPLICATE_KEY, [txn([], [put(b"a"), delete(b"a")])]),
     "put within a deleted range": (E.DUPLICATE_KEY, [txn([], [put(b"b"), delete(b"a", b"c")])]),

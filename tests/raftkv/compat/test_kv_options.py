@@ -197,6 +197,9 @@ TXNS: dict[str, Sequence[Step]] = {
     "put in both of two branches of a nested one": [
         txn([], [txn([], [put(b"o")], [put(b"o")]), put(b"q")])
     ],
+    "as many operations as are left for a nested one": [
+        txn([], [*(get(b"%d" % n) for n in range(99)), txn([], [get(b"a")] * 28)])
+    ],
     "lease": [grant(60), txn([], [put(b"t", lease=60)]), revoke(60), get(b"t")],
     "range with revision": [*THREE, lambda now: txn([], [get(*ALL, revision=now - 1)])],
     "sort and limit": [
