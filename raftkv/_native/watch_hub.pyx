@@ -275,15 +275,18 @@ cdef class WatchStream:
             + delimited(0x32, reason)
         )
 
-    def cancel(self, long long watch_id):
-        """End one watcher and say so; an unknown id gets no answer."""
+    def watched(self):
+        """Return (watch id, key, range end) of every watcher."""
+        return [(one.watch_id, one.key or b"\0", one.range_end) for one in self.watchers.values()]
+
+    def cancel(self, long long watch_id, bytes reason=b""):
+        """End one watcher and say so, and why; an unknown id gets no answer."""
         cdef Watcher watcher = self.watchers.get(watch_id)
         if watcher is None:
             return
         self.hub.remove(watcher)
-        self.sink.send(
-            self.hub.header(self.hub.revision) + watch_id_field(watch_id) + b"\x20\x01"
-        )
+        answer = self.hub.header(self.hub.revision) + watch_id_field(watch_id) + b"\x20\x01"
+        self.sink.send(answer + delimited(0x32, reason) if reason else answer)
         self.send_progress_if_due()
 
     def request_progress(self):

@@ -117,12 +117,16 @@ class WatchStream:
         response.header.raft_term = self.hub.raft_term
         self.sink.send(response.SerializeToString())
 
-    def cancel(self, watch_id: int) -> None:
-        """End one watcher and say so; an unknown id gets no answer."""
+    def watched(self) -> list[tuple[int, bytes, bytes]]:
+        """Return (watch id, key, range end) of every watcher."""
+        return [(one.watch_id, one.key, one.range_end) for one in self.watchers.values()]
+
+    def cancel(self, watch_id: int, reason: bytes = b"") -> None:
+        """End one watcher and say so, and why; an unknown id gets no answer."""
         watcher = self.watchers.get(watch_id)
         if watcher is not None:
             self.hub.remove(watcher)
-            self.answer(watch_id, canceled=True)
+            self.answer(watch_id, canceled=True, cancel_reason=reason.decode())
             self.send_progress_if_due()
 
     def request_progress(self) -> None:

@@ -26,6 +26,7 @@ from raftkv.rpc.auth_rules import FREE, Facts, Rule, rule_for
 from raftkv.rpc.auth_watch import GuardedWatch
 from raftkv.rpc.grpc_status import status_of
 from raftkv.rpc.rate_limits import RateLimits
+from raftkv.rpc.watch import WatchCall
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.member import Member
 
@@ -68,7 +69,9 @@ class AuthGate:
 
         def guarded(stream: Stream) -> StreamHandler:
             if path == WATCH:
-                return GuardedWatch(self, rule, stream, open_handler(stream), self._member)
+                return GuardedWatch(
+                    self, rule, stream, cast(WatchCall, open_handler(stream)), self._member
+                )
             judged = JudgedStream(stream)
             inner = open_handler(cast(Stream, judged) if rule.reads else stream)
             return GuardedCall(self, rule, judged, inner)
@@ -87,7 +90,16 @@ class AuthGate:
 
     def refuse(self, rule: Rule, stream: Stream, request: Message | None) -> ErrorCode | None:
         """Return why this call may not be, if so."""
-        name = self._identity.of(stream)
+        return self.refuse_by_name(rule, self._identity.of(stream), request)
+
+    def name_of(self, stream: Stream) -> str | ErrorCode:
+        """Return who calls, or what is wrong with his token."""
+        return self._identity.of(stream)
+
+    def refuse_by_name(
+        self, rule: Rule, name: str | ErrorCode, request: Message | None
+    ) -> ErrorCode | None:
+        """Return why somebody may not, if so."""
         if isinstance(name, ErrorCode):
             return name
         return rule.refuse(self._facts, name, request)

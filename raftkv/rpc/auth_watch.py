@@ -1,4 +1,8 @@
-"""Watch streams while authentication is on: each watcher is judged, and refused by itself."""
+"""Watch streams while authentication is on: each watcher is judged, and refused by itself.
+
+It is judged again when users, roles or permissions change, and ended where it may not be any more;
+etcd lets it go on.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
-from raftkv._native.http2 import Stream, StreamHandler
+from raftkv._native.http2 import Stream
 from raftkv.errors import ERRORS, ErrorCode, GrpcStatus
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_rules import Rule
+from raftkv.rpc.watch import WatchCall
 from raftkv.server.member import Member
 
 if TYPE_CHECKING:
@@ -24,13 +29,28 @@ class GuardedWatch:
     """The requests of one watch stream; whoever may not watch a range hears it on the stream."""
 
     def __init__(
-        self, gate: AuthGate, rule: Rule, stream: Stream, inner: StreamHandler, member: Member
+        self, gate: AuthGate, rule: Rule, stream: Stream, inner: WatchCall, member: Member
     ) -> None:
         self._gate = gate
         self._rule = rule
         self._stream = stream
         self._inner = inner
         self._member = member
+        self._name: str | None = None
+        """Whose watchers these are, once somebody was judged."""
+        member.auth.on_change.add(self._judge_again)
+
+    def _judge_again(self) -> None:
+        """End the watchers that may not be any more; those of nobody end when there are users."""
+        if self._gate.is_open:
+            return
+        name = self._gate.name_of(self._stream) if self._name is None else self._name
+        for watch_id, key, range_end in self._inner.watched():
+            create = pb.WatchCreateRequest(key=key, range_end=range_end)
+            request = pb.WatchRequest(create_request=create)
+            refusal = self._gate.refuse_by_name(self._rule, name, request)
+            if refusal is not None:
+                self._inner.revoke(watch_id, cancel_reason(refusal))
 
     def on_message(self, message: bytes) -> None:
         """Judge a request to watch; everything else concerns watchers that were judged."""
@@ -54,7 +74,11 @@ class GuardedWatch:
             return None  # for the handler to say so
         if request.WhichOneof("request_union") != "create_request":
             return None
-        return self._gate.refuse(self._rule, self._stream, request)
+        name = self._gate.name_of(self._stream)
+        refusal = self._gate.refuse_by_name(self._rule, name, request)
+        if refusal is None:
+            self._name = str(name)
+        return refusal
 
     def on_half_close(self) -> None:
         """Pass it on."""
@@ -62,6 +86,7 @@ class GuardedWatch:
 
     def on_closed(self) -> None:
         """Pass it on."""
+        self._member.auth.on_change.discard(self._judge_again)
         self._inner.on_closed()
 
 

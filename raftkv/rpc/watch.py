@@ -87,6 +87,14 @@ class WatchCall:
             fragment=create.fragment,
         )
 
+    def watched(self) -> list[tuple[int, bytes, bytes]]:
+        """Return (watch id, key, range end) of every watcher."""
+        return self._watchers.watched()
+
+    def revoke(self, watch_id: int, reason: str) -> None:
+        """End one watcher, telling why."""
+        self._watchers.cancel(watch_id, reason.encode())
+
     def on_half_close(self) -> None:
         """The client asks no more, but listens: the stream goes on, as in etcd."""
 

@@ -35,7 +35,7 @@ class AuthState:
         self.store = AuthStore()
         self.stamp: bytes | None = None
         """What a command allowed now is stamped with; None while authentication is off."""
-        self.on_change: list[Callable[[], None]] = []
+        self.on_change: set[Callable[[], None]] = set()
         """Called after users, roles or permissions have changed."""
         self.on_use: Callable[[bytes, int], object] = lambda _token_id, _used_ms: None
         """Told when a token was used at another member, in milliseconds of wall time."""
@@ -92,5 +92,5 @@ class AuthState:
         store = self.store
         self.stamp = command.stamp(store.revision) if store.is_enabled else None
         self._set_stamp(self.stamp)
-        for tell in self.on_change:
+        for tell in list(self.on_change):
             tell()

@@ -19,6 +19,8 @@ from raftkv.testing.process_cluster import ProcessCluster
 from tests.raftkv.auth.calls import (
     USERS,
     Users,
+    disable,
+    enable,
     furnish,
     grant_role,
     revoke_role,
@@ -343,3 +345,35 @@ async def test_rights_are_taken_at_once(users: Users) -> None:
     await users.ask("root", grant_role(name, "reads-c-e"))
     assert not isinstance(await users.answer(name, get(b"d")), tuple)
     assert (await users.ask(name, user_get(name))).roles == ["reads-a-c", "reads-c-e"]
+
+
+async def test_watches_end_with_the_right_to_them(users: Users) -> None:
+    """Each watcher by itself, at once; whoever has not lost anything goes on."""
+    name = "wide-reader"
+    async with watch(users, name, b"c", b"e") as stream, watch(users, "root", b"d") as other:
+        assert (await stream.read()).created
+        await stream.write(create(b"a"))
+        assert (await stream.read()).watch_id == 1
+        assert (await other.read()).created
+        await users.ask("root", revoke_role(name, "reads-c-e"))
+        ended = await stream.read()
+        assert (ended.watch_id, ended.created, ended.canceled) == (0, False, True)
+        text = "rpc error: code = PermissionDenied desc = etcdserver: permission denied"
+        assert ended.cancel_reason == text
+        await users.ask("root", put(b"d", b"unseen"))
+        await users.ask("root", put(b"a", b"seen"))
+        response = await stream.read()
+        assert (response.watch_id, response.events[0].kv.value) == (1, b"seen")
+        assert (await other.read()).events[0].kv.value == b"unseen"
+        await users.ask("root", grant_role(name, "reads-c-e"))
+
+
+async def test_watches_of_nobody_end_when_there_are_users(users: Users) -> None:
+    await users.ask("root", disable())
+    users.forget("root")
+    async with watch(users, None, b"k") as stream:
+        assert (await stream.read()).created
+        await users.ask(None, enable())
+        ended = await stream.read()
+        assert ended.canceled
+        assert ended.cancel_reason.endswith("user name is empty")
