@@ -20,7 +20,7 @@ from raftkv.bbolt.file import BboltFile
 from raftkv.config import Config
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import HardState
-from raftkv.server.bootstrap import CLUSTER_ID, JOINED, MEMBER_ID, MEMBERS
+from raftkv.server.bootstrap import CLUSTER_ID, JOINED, MEMBER_ID, MEMBERS, NAME
 from raftkv.server.etcd_buckets import (
     AUTH,
     REVISION_MAX,
@@ -131,6 +131,7 @@ class _Restoration:
     ) -> None:
         self.source = source
         self.membership = Membership(config.cluster)
+        self.name = config.name
         self.member_id = self.membership.id_of_name[config.name]
         self.directory = directory
         self.progress = progress
@@ -215,6 +216,7 @@ class _Restoration:
                     CLUSTER_ID: self.membership.cluster_id.to_bytes(8, "big"),
                     MEMBER_ID: self.member_id.to_bytes(8, "big"),
                     MEMBERS: encode_records(self.membership.list()),
+                    NAME: self.name.encode(),
                     JOINED: b"0",
                 }
             )
