@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from raftkv.rpc.gateway_json import JsonError
 
@@ -24,15 +25,13 @@ class ObjectSplitter:
         self._depth = 0
         self._in_string = False
 
-    def push(self, piece: bytes) -> list[bytes]:
-        """Return the objects that are complete with this piece. Raises JsonError."""
+    def push(self, piece: bytes) -> Iterator[bytes]:
+        """Yield the objects that are complete with this piece. Raises JsonError behind them."""
         self._buffer += piece
-        found = []
         while (text := self._next()) is not None:
-            found.append(text)
+            yield text
         if len(self._buffer) > self._object_bytes_max:
             raise JsonError(f"an object has more than {self._object_bytes_max} bytes")
-        return found
 
     @property
     def is_between(self) -> bool:
