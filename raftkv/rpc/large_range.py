@@ -7,6 +7,7 @@ the other clients a slice of time.
 
 import asyncio
 import logging
+import time
 from collections import Counter, deque
 
 from raftkv._native.http2 import Stream
@@ -22,8 +23,12 @@ RANGES_MAX = 4096
 """Large ranges under way; one more is refused with `too many requests`."""
 RANGES_OF_CONNECTION_MAX = 64
 """Those of one connection."""
-SLICE_KEYS = 1024
-"""Keys that a slice goes through; a millisecond or two."""
+SLICE_S = 0.0005
+"""How long one slice may measure keys; other clients wait for it."""
+STEP_KEYS = 64
+"""Keys that are gone through between two looks at the clock: each may cost a read of the disk."""
+PIECE_KEYS = 512
+"""Keys of one piece at most."""
 PIECE_BYTES = 128 << 10
 """What a slice encodes, and about what is kept of an answer that its client does not read."""
 ANSWER_BYTES_MAX = (1 << 31) - 1
@@ -122,8 +127,10 @@ class _LargeRange:
         try:
             if self._reader is None:
                 self._reader = RangeReader(self._store, self._message, self._raft_term)
-            if not self._reader.measure(SLICE_KEYS):
-                return True
+            until = time.monotonic() + SLICE_S
+            while not self._reader.measure(STEP_KEYS):
+                if time.monotonic() >= until:
+                    return True
         except StoreError as error:
             self._restarts += 1
             if error.code is not ErrorCode.COMPACTED or self._restarts > RESTARTS_MAX:
@@ -147,7 +154,7 @@ class _LargeRange:
 
     def _send(self) -> bool:
         assert self._reader is not None
-        piece = self._reader.read(PIECE_BYTES, SLICE_KEYS)
+        piece = self._reader.read(PIECE_BYTES, PIECE_KEYS)
         if piece is None:
             self.done = True
             self.stream.finish()
