@@ -6,7 +6,8 @@ from raftkv._native.http2 import MethodTable, Stream
 from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.lease.lessor import TTL_MAX_S
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.rpc.registry import Call, ServiceRegistry
+from raftkv.rpc.keep_alive import KeepAliveCall
+from raftkv.rpc.registry import ServiceRegistry
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -24,7 +25,10 @@ class LeaseService:
         service = "/etcdserverpb.Lease/"
         registry.unary(service + "LeaseGrant", pb.LeaseGrantRequest, self.grant)
         methods.unary(b"/etcdserverpb.Lease/LeaseRevoke", self.revoke)
-        registry.streaming(service + "LeaseKeepAlive", pb.LeaseKeepAliveRequest, self.keep_alive)
+        methods.streaming(
+            b"/etcdserverpb.Lease/LeaseKeepAlive",
+            lambda stream: self._keep_alive(stream, registry),
+        )
         registry.unary(service + "LeaseTimeToLive", pb.LeaseTimeToLiveRequest, self.time_to_live)
         registry.unary(service + "LeaseLeases", pb.LeaseLeasesRequest, self.leases)
 
@@ -54,16 +58,11 @@ class LeaseService:
             return
         self._member.propose(CommandKind.LEASE_REVOKE, message, stream)
 
-    async def keep_alive(
-        self, call: Call[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse]
-    ) -> None:
-        """Renew leases as long as the client asks; an unknown one is answered with TTL 0."""
-        async for request in call:
-            ttl_s = await self._member.leases.renew(request.ID)
-            response = pb.LeaseKeepAliveResponse(
-                header=self._member.header(), ID=request.ID, TTL=ttl_s
-            )
-            await call.send(response)
+    def _keep_alive(self, stream: Stream, registry: ServiceRegistry) -> KeepAliveCall:
+        """Renew leases as long as the client asks."""
+        if self._member.is_learner:
+            stream.finish(*ERRORS[ErrorCode.NOT_SUPPORTED_FOR_LEARNER])
+        return KeepAliveCall(stream, self._member, registry)
 
     async def time_to_live(
         self, request: pb.LeaseTimeToLiveRequest, _stream: Stream

@@ -97,7 +97,7 @@ class ServiceRegistry:
             stream.reply(response.SerializeToString())
 
         def begin(stream: Stream, message: bytes) -> None:
-            task = self._start(stream, answer(stream, message))
+            task = self.start(stream, answer(stream, message))
             if task is not None:
                 stream.on_closed = task.cancel
 
@@ -120,7 +120,7 @@ class ServiceRegistry:
 
         def begin(stream: Stream) -> Call[Request, Response]:
             call: Call[Request, Response] = Call(stream, request_type)
-            call.task = self._start(stream, serve(call))
+            call.task = self.start(stream, serve(call))
             return call
 
         self._methods.streaming(path.encode(), begin)
@@ -132,7 +132,8 @@ class ServiceRegistry:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, stream: Stream, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    def start(self, stream: Stream, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run the work of one call; None where too many are under way, which ends the call."""
         if len(self._tasks) >= self._calls_max:
             work.close()
             stream.fail(int(GrpcStatus.RESOURCE_EXHAUSTED), "too many calls under way")

@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from raftkv._native.command_batch import read_commands
@@ -15,7 +15,7 @@ from raftkv.server import lease_terms
 __all__ = ["RENEW", "TIME_TO_LIVE", "LeaseTimer"]
 
 RENEW, TIME_TO_LIVE = "lease-renew", "lease-time-to-live"
-"""Kinds of request between members: a lease id in, remaining and granted seconds out."""
+"""Kinds of request between members: lease ids in, remaining and granted seconds of each out."""
 
 ROUND_INTERVAL_S = 0.5
 RETRY_S = 0.05
@@ -159,22 +159,26 @@ class LeaseTimer:
 
     async def renew(self, lease_id: int) -> int:
         """Start a lease's time again; returns its TTL, 0 if it is unknown. Raises StoreError."""
-        return (await self._ask(RENEW, lease_id))[0]
+        return (await self.renew_all([lease_id]))[0]
+
+    async def renew_all(self, lease_ids: Sequence[int]) -> list[int]:
+        """Like `renew` for each, at the cost of one."""
+        return [ttl_s for ttl_s, _ in await self._ask(RENEW, lease_ids)]
 
     async def time_to_live(self, lease_id: int) -> tuple[int, int]:
         """Return the seconds left and granted, (-1, 0) if unknown. Raises StoreError."""
-        return await self._ask(TIME_TO_LIVE, lease_id)
+        return (await self._ask(TIME_TO_LIVE, [lease_id]))[0]
 
-    async def answer(self, kind: str, lease_id: int) -> tuple[int, int] | None:
+    async def answer(self, kind: str, lease_ids: Sequence[int]) -> list[tuple[int, int]] | None:
         """Answer as a leader that a quorum confirms; None where this member is none.
 
         Raises StoreError where nobody confirms it in time.
         """
-        if kind == RENEW and self._must_unsettle(lease_id) and not await self._unsettle(lease_id):
+        if kind == RENEW and not await self._unsettle(lease_ids):
             return None
         if self.lessor.is_primary:
             await self._confirm()
-        return self._answer_now(kind, lease_id)
+        return self._answer_now(kind, lease_ids)
 
     def _must_unsettle(self, lease_id: int) -> bool:
         lessor = self.lessor
@@ -184,11 +188,20 @@ class LeaseTimer:
             and lessor.is_alive(lease_id, self._clock())
         )
 
-    async def _unsettle(self, lease_id: int) -> bool:
-        """Have everybody know that a lease is renewed at will; tells whether it came to it.
+    async def _unsettle(self, lease_ids: Sequence[int]) -> bool:
+        """Have everybody know that leases are renewed at will; tells whether it came to it.
 
         All that is asked in one turn of the loop shares an entry of the log.
         """
+        settled = [lease_id for lease_id in lease_ids if self._must_unsettle(lease_id)]
+        if not settled:
+            return True
+        futures = [self._future_of(lease_id) for lease_id in settled]
+        done, late = await asyncio.wait(futures, timeout=self._timeout_s)
+        return not late and all(future.result() for future in done)
+
+    def _future_of(self, lease_id: int) -> asyncio.Future[bool]:
+        """Return what is done when a lease is unsettled, having it proposed in this turn."""
         future = self._unsettling.get(lease_id)
         if future is None:
             loop = asyncio.get_running_loop()
@@ -196,11 +209,7 @@ class LeaseTimer:
             if not self._to_unsettle:
                 loop.call_soon(self._propose_unsettled)
             self._to_unsettle.append(lease_id)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asyncio.shield(future)
-        except TimeoutError:
-            return False
+        return future
 
     def _propose_unsettled(self) -> None:
         lease_ids, self._to_unsettle = self._to_unsettle, []
@@ -213,34 +222,35 @@ class LeaseTimer:
         if future is not None and not future.done():
             future.set_result(done)
 
-    def _answer_now(self, kind: str, lease_id: int) -> tuple[int, int] | None:
-        lessor = self.lessor
-        if not lessor.is_primary or (kind == RENEW and self._must_unsettle(lease_id)):
+    def _answer_now(self, kind: str, lease_ids: Sequence[int]) -> list[tuple[int, int]] | None:
+        lessor, now = self.lessor, self._clock()
+        if not lessor.is_primary:
             return None
-        now = self._clock()
-        if kind == RENEW:
-            ttl_s = lessor.renew(lease_id, now)
-            self.renewed_count += ttl_s > 0
-            return ttl_s, ttl_s
-        return lessor.remaining_s(lease_id, now), lessor.granted_ttl_s(lease_id)
+        if kind == TIME_TO_LIVE:
+            return [(lessor.remaining_s(one, now), lessor.granted_ttl_s(one)) for one in lease_ids]
+        if any(self._must_unsettle(one) for one in lease_ids):
+            return None
+        renewed = [lessor.renew(one, now) for one in lease_ids]
+        self.renewed_count += sum(ttl_s > 0 for ttl_s in renewed)
+        return [(ttl_s, ttl_s) for ttl_s in renewed]
 
     async def answer_peer(self, kind: str, payload: bytes) -> bytes:
         """Answer another member's request. Raises ValueError for what is none."""
-        if kind not in (RENEW, TIME_TO_LIVE) or len(payload) != _ID.size:
+        if kind not in (RENEW, TIME_TO_LIVE) or not payload or len(payload) % _ID.size:
             raise ValueError(f"unknown request {kind!r}")
         try:
-            answer = await self.answer(kind, _ID.unpack(payload)[0])
+            answer = await self.answer(kind, [one for (one,) in _ID.iter_unpack(payload)])
         except StoreError:
             answer = None
-        return b"" if answer is None else _TIMES.pack(*answer)
+        return b"" if answer is None else b"".join(_TIMES.pack(*times) for times in answer)
 
-    async def _ask(self, kind: str, lease_id: int) -> tuple[int, int]:
+    async def _ask(self, kind: str, lease_ids: Sequence[int]) -> list[tuple[int, int]]:
         """Ask whoever leads, until somebody answers or the request times out."""
         deadline = self._clock() + self._timeout_s
         while True:
-            answer = await self.answer(kind, lease_id)
+            answer = await self.answer(kind, lease_ids)
             if answer is None:
-                answer = await self._ask_leader(kind, lease_id, deadline - self._clock())
+                answer = await self._ask_leader(kind, lease_ids, deadline - self._clock())
             if answer is not None:
                 return answer
             if self._clock() + RETRY_S >= deadline:
@@ -248,18 +258,16 @@ class LeaseTimer:
             await asyncio.sleep(RETRY_S)
 
     async def _ask_leader(
-        self, kind: str, lease_id: int, timeout_s: float
-    ) -> tuple[int, int] | None:
+        self, kind: str, lease_ids: Sequence[int], timeout_s: float
+    ) -> list[tuple[int, int]] | None:
         leader = self._node.leader_id
         if leader in (0, self._node.id) or timeout_s <= 0:
             return None
+        payload = b"".join(_ID.pack(one) for one in lease_ids)
         try:
-            data = await self._transport.request(
-                leader, kind, _ID.pack(lease_id), min(timeout_s, 1.0)
-            )
+            data = await self._transport.request(leader, kind, payload, min(timeout_s, 1.0))
         except PeerError:
             return None
-        if len(data) != _TIMES.size:
+        if len(data) != _TIMES.size * len(lease_ids):
             return None
-        remaining, granted = _TIMES.unpack(data)
-        return remaining, granted
+        return list(_TIMES.iter_unpack(data))

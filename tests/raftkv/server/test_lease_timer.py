@@ -105,7 +105,29 @@ def make(confirmation: Confirmation) -> LeaseTimer:
 
 
 async def test_a_confirmed_leader_renews() -> None:
-    assert await make(Confirmation()).answer(RENEW, LEASE) == (TTL_S, TTL_S)
+    assert await make(Confirmation()).answer(RENEW, [LEASE]) == [(TTL_S, TTL_S)]
+
+
+async def test_many_leases_are_renewed_at_the_cost_of_one() -> None:
+    """What is unknown among them is answered with 0, in its place."""
+    confirmation = Confirmation()
+    asked = 0
+
+    def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    confirmation.during = count
+    timer = make(confirmation)
+    timer.take_changes([("grant", lease, 5) for lease in range(100, 200)])
+    timer.apply_terms(batch_of([(lease, RENEWED) for lease in range(100, 200)]))
+    assert await timer.renew_all([404, *range(100, 200), LEASE]) == [0, *[5] * 100, TTL_S]
+    assert asked == 1
+    payload = b"".join(one.to_bytes(8, "little") for one in (LEASE, 404))
+    told = await timer.answer_peer(RENEW, payload)
+    assert len(told) == 2 * 16
+    with pytest.raises(ValueError, match="unknown"):
+        await timer.answer_peer(RENEW, b"")
 
 
 async def test_a_leader_deposed_meanwhile_does_not() -> None:
@@ -113,7 +135,7 @@ async def test_a_leader_deposed_meanwhile_does_not() -> None:
     confirmation = Confirmation()
     timer = make(confirmation)
     confirmation.during = timer.follow
-    assert await timer.answer(RENEW, LEASE) is None
+    assert await timer.answer(RENEW, [LEASE]) is None
     assert timer.renewed_count == 0
 
 
@@ -165,21 +187,21 @@ def test_terms_travel_as_they_are() -> None:
 async def test_the_first_renewal_waits_for_the_log() -> None:
     """Others count a granted lease's time: they must know that it is renewed before it is."""
     timer, log, _ = made()
-    renewal = asyncio.ensure_future(timer.answer(RENEW, LEASE))
-    again = asyncio.ensure_future(timer.answer(RENEW, LEASE))
+    renewal = asyncio.ensure_future(timer.answer(RENEW, [LEASE]))
+    again = asyncio.ensure_future(timer.answer(RENEW, [LEASE]))
     await asyncio.sleep(0.001)
     assert log.terms == [[(LEASE, RENEWED)]]
     assert not renewal.done()
     timer.apply_terms(batch_of(log.terms.pop()))
-    assert await renewal == (TTL_S, TTL_S)
-    assert await again == (TTL_S, TTL_S)
-    assert await timer.answer(RENEW, LEASE) == (TTL_S, TTL_S)
+    assert await renewal == [(TTL_S, TTL_S)]
+    assert await again == [(TTL_S, TTL_S)]
+    assert await timer.answer(RENEW, [LEASE]) == [(TTL_S, TTL_S)]
     assert log.terms == [], "later ones do not"
 
 
 async def test_a_renewal_whose_leader_is_deposed_has_no_answer_here() -> None:
     timer, _, _ = made()
-    renewal = asyncio.ensure_future(timer.answer(RENEW, LEASE))
+    renewal = asyncio.ensure_future(timer.answer(RENEW, [LEASE]))
     await asyncio.sleep(0.001)
     timer.follow()
     assert await renewal is None
@@ -194,8 +216,8 @@ async def test_what_a_lease_has_left_survives_in_the_store() -> None:
     restarted = LeaseTimer(*parts(Log(), store), **options(Confirmation()))  # type: ignore[arg-type]
     restarted.load()
     restarted.lead(0)
-    assert await restarted.answer(TIME_TO_LIVE, LEASE) == (4, TTL_S)
-    assert await restarted.answer(TIME_TO_LIVE, 8) == (20, 20)
+    assert await restarted.answer(TIME_TO_LIVE, [LEASE]) == [(4, TTL_S)]
+    assert await restarted.answer(TIME_TO_LIVE, [8]) == [(20, 20)]
     assert list(store.records) == [b"lease/0000000000000007"]
     restarted.take_changes([("revoke", LEASE, 0)])
     assert store.records == {}
