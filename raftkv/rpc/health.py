@@ -35,7 +35,7 @@ class HealthService:
 
     def register_version(self, routes: HttpRoutes) -> None:
         """Add /version."""
-        routes.add("/version", _version)
+        routes.add("/version", self._version)
 
     def register_http(self, routes: HttpRoutes) -> None:
         """Add the probes."""
@@ -67,6 +67,14 @@ class HealthService:
             {"health": "true" if healthy else "false", "reason": reason}, separators=(",", ":")
         )
         return 200 if healthy else 503, "application/json", body.encode()
+
+    async def _version(
+        self, _method: str, _path: str, _query: Query, _headers: Headers, _body: bytes
+    ) -> Answer:
+        """Tell the API's version, and what a downgrade lowers."""
+        cluster = self._member.cluster.downgrade.cluster_version
+        versions = {"etcdserver": ETCD_VERSION, "etcdcluster": cluster, "storage": cluster}
+        return 200, "application/json", json.dumps(versions, separators=(",", ":")).encode()
 
     async def _serializable_read(self) -> str:
         result = self._member.store.range(PROBE, self._member.node.term)
@@ -110,14 +118,3 @@ def _prober(checks: Mapping[str, Check]) -> Callable[..., Awaitable[Answer]]:
         return 503 if failed else 200, "text/plain; charset=utf-8", f"{text}\n".encode()
 
     return probe
-
-
-async def _version(
-    _method: str, _path: str, _query: Query, _headers: Headers, _body: bytes
-) -> Answer:
-    versions = {
-        "etcdserver": ETCD_VERSION,
-        "etcdcluster": ETCD_VERSION,
-        "storage": ETCD_VERSION,
-    }
-    return 200, "application/json", json.dumps(versions, separators=(",", ":")).encode()

@@ -85,7 +85,7 @@ class MemberMetrics:
             1, server_version=ETCD_VERSION
         )
         yield gauge("etcd_cluster_version", "The version that all members have.").add(
-            1, cluster_version=_minor(ETCD_VERSION)
+            1, cluster_version=_minor(self._member.cluster.downgrade.cluster_version)
         )
         yield gauge("etcd_server_go_version", "What runs this: not Go.").add(
             1, server_go_version=f"{platform.python_implementation()} {platform.python_version()}"

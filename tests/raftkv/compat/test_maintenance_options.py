@@ -1,8 +1,10 @@
 """Every option of Maintenance: a real etcd and raftkv answer the same."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -147,7 +149,9 @@ async def test_downgrade_validation(same: list[Side], name: str) -> None:
     assert (told[0] == "valid") == is_valid
 
 
-async def test_a_downgrade_is_told_until_it_is_canceled(same: list[Side]) -> None:
+async def test_a_downgrade_is_told_until_it_is_canceled(
+    same: list[Side], pair: tuple[str, str]
+) -> None:
     """As etcd 3.6 does; etcd 3.5.1 never answers."""
     side = same[1]
     begun = await side.ask(*downgrade("ENABLE", "3.5.0"))
@@ -155,6 +159,9 @@ async def test_a_downgrade_is_told_until_it_is_canceled(same: list[Side]) -> Non
     status = await side.ask(*STATUS)
     assert (status.downgradeInfo.enabled, status.downgradeInfo.targetVersion) == (True, "3.5.0")
     assert status.storageVersion == "3.5.0"
+    url = f"http://{pair[1]}/version"
+    versions = json.loads(await asyncio.to_thread(lambda: urlopen(url, timeout=5).read()))
+    assert versions == {"etcdserver": "3.6.0", "etcdcluster": "3.5.0", "storage": "3.5.0"}
     assert (await side.ask(*downgrade("CANCEL", ""))).version == "3.5.0"
     status = await side.ask(*STATUS)
     assert not status.downgradeInfo.enabled
