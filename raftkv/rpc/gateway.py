@@ -30,6 +30,7 @@ from raftkv.rpc.gateway_stream import (
 )
 from raftkv.rpc.http_exchange import BadRequest, Exchange
 from raftkv.rpc.http_routes import HttpRoutes
+from raftkv.rpc.websocket import WebSocketExchange, wants_websocket
 
 __all__ = ["Gateway"]
 
@@ -65,6 +66,8 @@ class Gateway:
         called = self.find(exchange)
         if called is None:
             _fail(exchange, GrpcStatus.NOT_FOUND, "Not Found")
+        elif wants_websocket(exchange):
+            await self.call(WebSocketExchange(exchange, self._body_bytes_max), called)
         elif exchange.method != "POST":
             status = HTTPStatus.METHOD_NOT_ALLOWED
             _fail(exchange, GrpcStatus.UNIMPLEMENTED, "Method Not Allowed", status)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
-from raftkv.rpc.http_body import BodyDecoder
+from raftkv.rpc.http_body import BodyDecoder, RawBody
 from raftkv.rpc.http_exchange import BadRequest, Exchange, Fields
 from raftkv.rpc.http_routes import HttpRoutes, start
 
-__all__ = ["Http1Protocol", "HttpLimits", "HttpRoutes", "parse_head"]
+__all__ = ["Http1Exchange", "Http1Protocol", "HttpLimits", "HttpRoutes", "parse_head"]
 
 PHRASES = {499: "Client Closed Request"}
 """Of statuses that the standard library does not know."""
@@ -145,6 +145,17 @@ class Http1Exchange(Exchange):
         self.ended = True
         self.keeps_connection = False
 
+    def upgrade(self, fields: Fields) -> None:
+        """Switch to another protocol: all that follows is read and written as it is."""
+        self.keeps_connection = False
+        self._body_complete = False
+        self.begin(int(HTTPStatus.SWITCHING_PROTOCOLS), "", fields)
+        self._connection.upgrade()
+
+    def close_connection(self) -> None:
+        """Close once everything is written; whoever serves the request is cancelled then."""
+        self._connection.close()
+
     def body_read(self) -> None:
         self._connection.body_was_read()
 
@@ -168,7 +179,7 @@ class Http1Protocol(asyncio.Protocol):
         self.peer: tuple[str, int] | str = ""
         self._is_secure = False
         self._exchange: Http1Exchange | None = None
-        self._body: BodyDecoder | None = None
+        self._body: BodyDecoder | RawBody | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._reads = True
@@ -240,6 +251,11 @@ class Http1Protocol(asyncio.Protocol):
     def body_complete(self) -> bool:
         """Whether the present request has arrived whole."""
         return self._body is None or self._body.is_complete
+
+    def upgrade(self) -> None:
+        """Give the exchange everything that follows."""
+        self._body = RawBody()
+        self._advance()
 
     def body_was_read(self) -> None:
         """Take more of the body where it was held back."""

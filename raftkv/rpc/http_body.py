@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from raftkv.rpc.http_exchange import BadRequest
 
-__all__ = ["BodyDecoder"]
+__all__ = ["BodyDecoder", "RawBody"]
 
 CHUNK_LINE_BYTES_MAX = 256
 """The size of a chunk with its extensions, which are ignored."""
@@ -79,6 +79,18 @@ class BodyDecoder:
             return False
         self.is_complete = not line
         return True
+
+
+class RawBody:
+    """What follows a change of protocol: everything, without end."""
+
+    is_complete = False
+
+    def take(self, buffer: bytearray) -> bytes:
+        """Remove all from `buffer` and return it."""
+        content = bytes(buffer)
+        buffer.clear()
+        return content
 
 
 def _take_line(buffer: bytearray, bytes_max: int) -> bytes | None:
