@@ -277,7 +277,7 @@ def are_peer_urls(urls: list[str]) -> bool:
     for url in urls:
         try:
             parts = urlsplit(url)
-            if parts.scheme != "http" or not parts.hostname or parts.port is None:
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port is None:
                 return False
         except ValueError:
             return False
