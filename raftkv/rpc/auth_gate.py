@@ -29,6 +29,7 @@ from raftkv.rpc.rate_limits import RateLimits
 from raftkv.rpc.watch import WatchCall
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.member import Member
+from raftkv.server.store import Store
 
 __all__ = ["AuthGate", "GuardedMethodTable"]
 
@@ -36,6 +37,9 @@ UnaryHandler = Callable[[Stream, bytes], object]
 OpenHandler = Callable[[Stream], StreamHandler]
 
 WATCH = "/etcdserverpb.Watch/Watch"
+
+AGAIN_MAX = 32
+"""How often a call is judged anew because users, roles or permissions changed under it."""
 
 
 class AuthGate:
@@ -57,7 +61,7 @@ class AuthGate:
                 return handler(stream, message)
             if rule is None:
                 return self.enter(NOBODY, handler, stream, message)
-            return self._judge_call(rule, handler, stream, message)
+            return self._judge_call(rule, handler, stream, message, AGAIN_MAX)
 
         return guarded
 
@@ -73,8 +77,7 @@ class AuthGate:
                     self, rule, stream, cast(WatchCall, open_handler(stream)), self._member
                 )
             judged = JudgedStream(stream)
-            inner = open_handler(cast(Stream, judged) if rule.reads else stream)
-            return GuardedCall(self, rule, judged, inner)
+            return GuardedCall(self, rule, judged, open_handler(cast(Stream, judged)))
 
         return guarded
 
@@ -82,6 +85,11 @@ class AuthGate:
         """Return who asks, for limits: a certificate's name counts without authentication, too."""
         name = stream.peer_common_name if self.is_open else self._identity.of(stream)
         return NOBODY if isinstance(name, ErrorCode) else name
+
+    @property
+    def store(self) -> Store:
+        """What rules look into."""
+        return self._member.store
 
     @property
     def is_open(self) -> bool:
@@ -117,7 +125,7 @@ class AuthGate:
             CHECKED.reset(token)
 
     def _judge_call(
-        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes
+        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes, attempts: int
     ) -> object:
         if rule.malformed is not None:
             code = rule.malformed(self._member.store, message)
@@ -127,24 +135,28 @@ class AuthGate:
             request = rule.request.FromString(message) if rule.request else None
         except DecodeError as error:
             return stream.fail(*status_of(error))
-        refusal = self.refuse(rule, stream, request)
-        if refusal:
-            return stream.fail(*ERRORS[refusal])
-        judged = self._judged(rule, stream, request)
-        return self.enter(self._name(rule, stream), handler, judged, message)
-
-    def _name(self, rule: Rule, stream: Stream) -> str:
-        """Return the caller's name where the command that he gives needs it."""
-        name = self._identity.of(stream) if rule.at_apply else NOBODY
-        return NOBODY if isinstance(name, ErrorCode) else name
-
-    def _judged(self, rule: Rule, stream: Stream, request: Message | None) -> Stream:
-        """Return the stream to answer to."""
-        if not rule.reads:
-            return stream
+        name = self._identity.of(stream)
+        refusal = self.refuse_by_name(rule, name, request)
+        if refusal or isinstance(name, ErrorCode):
+            return stream.fail(*ERRORS[refusal or ErrorCode.PERMISSION_DENIED])
         judged = JudgedStream(stream)
-        judged.watch_over(lambda: None if self.is_open else self.refuse(rule, stream, request))
-        return cast(Stream, judged)
+        if rule.reads(self._member.store, message):
+            judged.watch_over(lambda: self._refuse_now(rule, name, request))
+        if rule.again and attempts:
+            judged.try_again(lambda: self._again(rule, handler, stream, message, attempts - 1))
+        caller = name if rule.at_apply else NOBODY
+        return self.enter(caller, handler, cast(Stream, judged), message)
+
+    def _again(
+        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes, attempts: int
+    ) -> object:
+        if self.is_open:
+            return handler(stream, message)
+        return self._judge_call(rule, handler, stream, message, attempts)
+
+    def _refuse_now(self, rule: Rule, name: str, request: Message | None) -> ErrorCode | None:
+        """Return why somebody may not see an answer that is about to leave, if so."""
+        return None if self.is_open else self.refuse_by_name(rule, name, request)
 
 
 class GuardedCall:
@@ -173,7 +185,7 @@ class GuardedCall:
         if refusal:
             stream.finish(*ERRORS[refusal])
             return
-        if self._rule.reads:
+        if self._rule.reads(gate.store, message):
             self._judged.watch_over(
                 lambda: None if gate.is_open else gate.refuse(self._rule, stream, request)
             )

@@ -28,6 +28,14 @@ class Facts:
     store: Store
 
 
+def _never(_store: Store, _request: bytes) -> bool:
+    return False
+
+
+def _always(_store: Store, _request: bytes) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One method."""
@@ -38,8 +46,11 @@ class Rule:
     """(facts, caller's name, request) -> why not."""
     malformed: Callable[[Store, bytes], int] | None = None
     """Finds what forbids the request whoever asks: that is told first, as it tells nobody more."""
-    reads: bool = False
-    """The answer tells what is stored, so it is judged again by what is applied when it leaves."""
+    reads: Callable[[Store, bytes], bool] = _never
+    """Whether the answer tells what is stored: it is judged again by what is applied then."""
+    again: bool = False
+    """It proposes once at most, so that nothing was done where users changed meanwhile and apply
+    refused it for that: it is judged and proposed anew."""
     at_apply: bool = False
     """The caller is judged again, by name, when the command is applied."""
 
@@ -173,36 +184,52 @@ FREE = frozenset(
 
 RULES: dict[str, Rule] = {
     "/etcdserverpb.KV/Range": Rule(
-        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=True
+        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=_always
     ),
     "/etcdserverpb.KV/RangeStream": Rule(
-        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=True
+        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=_always
     ),
     "/etcdserverpb.KV/Put": Rule(
-        pb.PutRequest, _put, lambda store, message: store.check_put(message)
+        pb.PutRequest, _put, lambda store, message: store.check_put(message), again=True
     ),
     "/etcdserverpb.KV/DeleteRange": Rule(
         pb.DeleteRangeRequest,
         _delete_range,
         lambda store, message: store.check_delete_range(message),
+        again=True,
     ),
     "/etcdserverpb.KV/Txn": Rule(
-        pb.TxnRequest, _txn, lambda store, message: store.check_txn(message), reads=True
+        pb.TxnRequest,
+        _txn,
+        lambda store, message: store.check_txn(message),
+        reads=lambda store, message: store.txn_is_read_only(message),
+        again=True,
     ),
+    "/etcdserverpb.KV/Compact": Rule(None, _root, again=True),
     "/etcdserverpb.Watch/Watch": Rule(pb.WatchRequest, _watch),
-    "/etcdserverpb.Lease/LeaseGrant": ANYBODY,
-    "/etcdserverpb.Lease/LeaseRevoke": Rule(pb.LeaseRevokeRequest, _lease_written, at_apply=True),
+    "/etcdserverpb.Lease/LeaseGrant": Rule(None, _anybody, again=True),
+    "/etcdserverpb.Lease/LeaseRevoke": Rule(
+        pb.LeaseRevokeRequest, _lease_written, again=True, at_apply=True
+    ),
     "/etcdserverpb.Lease/LeaseKeepAlive": Rule(pb.LeaseKeepAliveRequest, _lease_written),
-    "/etcdserverpb.Lease/LeaseTimeToLive": Rule(pb.LeaseTimeToLiveRequest, _lease_read, reads=True),
-    "/etcdserverpb.Lease/LeaseLeases": Rule(pb.LeaseLeasesRequest, _leases, reads=True),
-    "/etcdserverpb.Cluster/MemberList": Rule(None, _anybody, reads=True),
+    "/etcdserverpb.Lease/LeaseTimeToLive": Rule(
+        pb.LeaseTimeToLiveRequest, _lease_read, reads=_always
+    ),
+    "/etcdserverpb.Lease/LeaseLeases": Rule(pb.LeaseLeasesRequest, _leases, reads=_always),
+    "/etcdserverpb.Cluster/MemberList": Rule(None, _anybody, reads=_always),
     "/etcdserverpb.Maintenance/Status": ANYBODY,
     "/etcdserverpb.Maintenance/Alarm": Rule(pb.AlarmRequest, _alarm),
-    "/etcdserverpb.Auth/UserGet": Rule(pb.AuthUserGetRequest, _user_get, reads=True),
-    "/etcdserverpb.Auth/RoleGet": Rule(pb.AuthRoleGetRequest, _role_get, reads=True),
-    "/etcdserverpb.Auth/UserList": Rule(None, _root, reads=True),
-    "/etcdserverpb.Auth/RoleList": Rule(None, _root, reads=True),
+    "/etcdserverpb.Auth/UserGet": Rule(pb.AuthUserGetRequest, _user_get, reads=_always),
+    "/etcdserverpb.Auth/RoleGet": Rule(pb.AuthRoleGetRequest, _role_get, reads=_always),
+    "/etcdserverpb.Auth/UserList": Rule(None, _root, reads=_always),
+    "/etcdserverpb.Auth/RoleList": Rule(None, _root, reads=_always),
 }
+for _method in (
+    *("AuthEnable", "AuthDisable", "UserAdd", "UserDelete", "UserChangePassword"),
+    *("UserGrantRole", "UserRevokeRole", "RoleAdd", "RoleDelete"),
+    *("RoleGrantPermission", "RoleRevokePermission"),
+):
+    RULES[f"/etcdserverpb.Auth/{_method}"] = Rule(None, _root, again=True)
 for _method in ("Lock", "Unlock"):
     RULES[f"/v3lockpb.Lock/{_method}"] = ANYBODY
 for _method in ("Campaign", "Proclaim", "Leader", "Observe", "Resign"):

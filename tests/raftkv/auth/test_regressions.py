@@ -6,7 +6,7 @@ Asked of raftkv alone: etcd 3.5.1 still has the holes.
 import asyncio
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import grpc
@@ -24,6 +24,7 @@ from tests.raftkv.auth.calls import (
     furnish,
     grant_role,
     revoke_role,
+    role_add,
     status,
     user_get,
 )
@@ -377,3 +378,43 @@ async def test_watches_of_nobody_end_when_there_are_users(users: Users) -> None:
         ended = await stream.read()
         assert ended.canceled
         assert ended.cancel_reason.endswith("user name is empty")
+
+
+async def test_a_large_range_is_judged_too(users: Users) -> None:
+    """It leaves in pieces, by another way than a small one."""
+    value = b"v" * 100_000
+    for number in range(30):
+        await users.ask("root", put(b"x/large%02d" % number, value))
+    call = get(b"x/large", b"x/largf")
+    assert len((await users.ask("owner", call)).kvs) == 30
+    assert await users.answer("reader", call) == DENIED
+    reading = [asyncio.create_task(users.answer("owner", call)) for _ in range(10)]
+    await users.ask("root", revoke_role("owner", "both-x"))
+    for answer in await asyncio.gather(*reading):
+        assert answer == DENIED or not isinstance(answer, tuple)
+    assert await users.answer("owner", call) == DENIED
+    await users.ask("root", grant_role("owner", "both-x"))
+
+
+async def test_no_request_fails_because_others_manage_users(users: Users) -> None:
+    """etcd says `revision of auth store is old` to what was under way; here it is tried anew."""
+    is_over = False
+    counts = dict.fromkeys(("put", "txn", "lease", "role"), 0)
+
+    async def work(name: str, kind: str, make: Callable[[int], Call]) -> None:
+        while not is_over:
+            await users.ask(name, make(counts[kind]))
+            counts[kind] += 1
+
+    await users.metadata("owner")
+    workers = [
+        asyncio.create_task(work("owner", "put", lambda number: put(b"x/%d" % number))),
+        asyncio.create_task(work("owner", "txn", lambda number: txn([], [put(b"x/t")]))),
+        asyncio.create_task(work("owner", "lease", lambda number: grant(0))),
+        asyncio.create_task(work("root", "role", lambda number: role_add(f"r{number}"))),
+    ]
+    for number in range(100):
+        await users.ask("root", role_add(f"s{number}"))
+    is_over = True
+    await asyncio.gather(*workers)
+    assert min(counts.values()) > 10
