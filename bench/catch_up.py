@@ -106,7 +106,7 @@ async def _revision(endpoint: str) -> int:
 
 def measure(keys: int, shape: Shape, directory: Path) -> str:
     """Run everything once; returns the table."""
-    flags = (f"--snapshot-catchup-entries={CATCH_UP_ENTRIES}",)
+    flags = (f"--snapshot-catchup-entries={CATCH_UP_ENTRIES}", "--quota-backend-bytes=-1")
     with ProcessCluster(3, directory, flags) as cluster:
         cluster.wait_ready()
         leader = cluster.leader()

@@ -60,7 +60,7 @@ async def first_answers(endpoint: str, key: bytes, began: float) -> tuple[float,
 def measure(keys: int, kill: bool, directory: Path) -> tuple[list[Start], int]:
     """Fill one member and start it again ROUNDS times; returns that, and the state's bytes."""
     starts = []
-    with ProcessCluster(1, directory) as cluster:
+    with ProcessCluster(1, directory, ["--quota-backend-bytes=-1"]) as cluster:
         cluster.wait_ready()
         endpoint = cluster.endpoints[0]
         asyncio.run(fill(endpoint, keys, lambda text: print(text, file=sys.stderr, flush=True)))
