@@ -40,7 +40,7 @@ class Case:
 
 
 CASES = (
-    Case("a watcher that does not read, 100 KiB/s of events", "slow_watcher", beside="writer"),
+    Case("a watcher that does not read, 3 MiB/s of events", "slow_watcher", beside="writer"),
     Case("10,000 idle watchers, a stream each", "idle_watchers"),
     Case("values of 1.5 MiB, five a second", "large_values"),
     Case("a range of 1 GiB, read at 20 MiB/s", "slow_range", before="fill"),

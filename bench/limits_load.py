@@ -40,14 +40,14 @@ def watch_request() -> bytes:
 
 
 async def writer(endpoint: str, _scale: float) -> None:
-    """Write 1 KiB a hundred times a second where the slow watcher watches."""
+    """Write 32 KiB a hundred times a second where the slow watcher watches."""
     loop = asyncio.get_running_loop()
     async with Client([endpoint]) as client:
         ready()
         due = loop.time()
         number = 0
         while True:
-            await client.put(PREFIX + b"%d" % (number % 1000), bytes(1024))
+            await client.put(PREFIX + b"%d" % (number % 100), bytes(32 << 10))
             number += 1
             due += 0.01
             await asyncio.sleep(max(0.0, due - loop.time()))

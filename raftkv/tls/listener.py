@@ -24,6 +24,8 @@ CONNECTIONS_WAITING_MAX = 1024
 ACCEPTED_PER_TURN = 8
 """Connections taken in one turn of the loop: a crowd that arrives at once, or a flood, must not
 keep those waiting who are connected."""
+SHUTDOWN_TIMEOUT_S = 2
+"""How long the other side may take to say goodbye."""
 RECORD_BYTES = 16 << 10
 """What one connection reads at a time: a TLS record. asyncio's 256 KiB would be held by each."""
 
@@ -53,6 +55,7 @@ class _TlsConnection(SSLProtocol):
             None,  # type: ignore[arg-type]  # nobody waits for the end of the handshake
             server_side=True,
             ssl_handshake_timeout=admission.handshake_timeout_s,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
         )
         self._admission = admission
         admission.open += 1

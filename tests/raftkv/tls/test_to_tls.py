@@ -1,9 +1,10 @@
-"""A plain cluster goes over to TLS between its members, one after the other, in service."""
+"""TLS between members comes late: a plain cluster goes over to it, and a TLS cluster grows."""
 
 from pathlib import Path
 
 from raftkv.testing.etcdctl import installed
 from raftkv.testing.process_cluster import ProcessCluster
+from tests.raftkv.e2e.growing_cluster import GrowingCluster
 from tests.raftkv.tls.authority import Authority
 
 
@@ -49,3 +50,32 @@ def test_members_change_to_tls_one_by_one(tmp_path: Path) -> None:
         kept = ctl.run(cluster.endpoints[2], "get", "--prefix", "changed/", "--keys-only")
         assert kept.split() == ["changed/0", "changed/1", "changed/2"]
         assert "http://" not in ctl.run(cluster.endpoints[0], "member", "list").split(", ")[3]
+
+
+class GrowingByTls(GrowingCluster):
+    """Its members meet by https."""
+
+    def peer_url(self, member: int) -> str:
+        return super().peer_url(member).replace("http://", "https://")
+
+    def arguments(self, member: int) -> list[str]:
+        plain = f"http://127.0.0.1:{self.peer_ports[member]}"
+        given = super().arguments(member)
+        return [text.replace(plain, self.peer_url(member)) for text in given]
+
+
+def test_a_member_joins_by_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    peer = authority.issue("peer", "member")
+    flags = [
+        f"--peer-cert-file={peer.certificate}",
+        f"--peer-key-file={peer.key}",
+        f"--peer-trusted-ca-file={authority.ca}",
+        "--peer-client-cert-auth",
+    ]
+    cluster = GrowingByTls(2, tmp_path, installed()[0], flags)
+    with cluster:
+        assert cluster.ctl.run(cluster.endpoints[0], "put", "before", "1") == "OK\n"
+        cluster.add(1)
+        cluster.wait_ready()
+        assert cluster.ctl.run(cluster.endpoints[1], "get", "before") == "before\n1\n"
