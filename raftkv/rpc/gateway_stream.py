@@ -15,6 +15,7 @@ from raftkv._native.http2_handler import StreamHandler
 from raftkv._native.http2_methods import Method
 from raftkv.errors import GrpcStatus
 from raftkv.rpc.gateway_json import encode
+from raftkv.rpc.gateway_large import LargeAnswer
 from raftkv.rpc.http_exchange import Exchange
 
 __all__ = ["GATEWAY_FIELDS", "GatewayStream", "http_status"]
@@ -80,6 +81,7 @@ class GatewayStream:
         self._metadata = list(metadata)
         self._began_s = method.begin()
         self._handler: StreamHandler | None = None
+        self._large: LargeAnswer | None = None
         self.path = method.path
         self.deadline_s = deadline_s
         self.is_secure = exchange.is_secure
@@ -129,6 +131,9 @@ class GatewayStream:
         if self.closed or self.ended.done():
             return False
         content = head if tail is None else head + tail
+        if self._large is not None:
+            self._exchange.write(self._large.push(content))
+            return True
         text = encode(self._response_type.FromString(content))
         self._method.gave()
         if not self._method.is_streaming:
@@ -143,6 +148,22 @@ class GatewayStream:
         self._exchange.write(b'{"result":%b}\n' % text)
         return True
 
+    def begin_large(self, size: int) -> bool:
+        """Begin a unary answer that comes in pieces; `send` is given them."""
+        if self.closed or self.ended.done():
+            return False
+        self._method.gave()
+        self._large = LargeAnswer(self._response_type)
+        self._exchange.begin(200, CONTENT_TYPE, GATEWAY_FIELDS)
+        return True
+
+    def reset(self) -> bool:
+        """Break off in the middle of an answer."""
+        if self.closed or self.ended.done():
+            return False
+        self._exchange.abort()
+        return self.finish(int(GrpcStatus.UNKNOWN), "broken off")
+
     def begin_lines(self) -> None:
         """Begin the answer of a stream, if it has not begun."""
         if not self._exchange.began:
@@ -152,6 +173,8 @@ class GatewayStream:
         """Take the status; nothing is sent after it."""
         if self.closed or self.ended.done():
             return False
+        if self._large is not None and code == 0:
+            self._exchange.write(self._large.end())
         self._method.end(code, self._began_s)
         self.ended.set_result((code, text))
         return True

@@ -7,6 +7,7 @@ comes here; neither does a proxy's traffic. RFC 9112.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,6 +17,8 @@ from raftkv.rpc.http_exchange import BadRequest, Exchange, Fields
 from raftkv.rpc.http_routes import HttpRoutes, start
 
 __all__ = ["Http1Exchange", "Http1Protocol", "HttpLimits", "HttpRoutes", "parse_head"]
+
+_numbers = itertools.count(1)
 
 PHRASES = {499: "Client Closed Request"}
 """Of statuses that the standard library does not know."""
@@ -99,6 +102,7 @@ class Http1Exchange(Exchange):
         self._connection = connection
         self._head = head
         self.peer = connection.peer
+        self.connection_id = connection.connection_id
         self._is_chunked = False
         self.keeps_connection = head.keep_alive
         """Whether another request may follow."""
@@ -177,6 +181,7 @@ class Http1Protocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self.peer: tuple[str, int] | str = ""
+        self.connection_id = -next(_numbers)
         self._is_secure = False
         self._exchange: Http1Exchange | None = None
         self._body: BodyDecoder | RawBody | None = None

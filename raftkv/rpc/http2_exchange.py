@@ -50,7 +50,8 @@ class Http2Exchange(Exchange):
         self._stream.finish()
 
     def abort(self) -> None:
-        self.end()
+        self.ended = True
+        self._stream.reset()
 
     def _drained(self) -> None:
         if self.on_drained is not None:

@@ -53,7 +53,7 @@ class Exchange(ABC):
         self.peer: tuple[str, int] | str = ""
         """The socket address of the client."""
         self.connection_id = 0
-        """Tells connections of HTTP/2 from each other, as `Stream.connection_id` does."""
+        """A number of the connection's own; below zero for HTTP/1, unlike those of streams."""
         self.is_long = False
         """Whether the answer may take as long as it likes: the end of the client is its end."""
         self.answer_fields: list[tuple[str, str]] = []

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 from raftkv.rpc.gateway_json import JsonError, decode, encode
+from raftkv.rpc.gateway_large import LargeAnswer
 from raftkv.rpc.gateway_paths import gateway_methods
 from raftkv.rpc.gateway_splitter import ObjectSplitter
 
@@ -131,3 +132,16 @@ def test_an_endless_object_is_refused() -> None:
     assert list(splitter.push(b'{"a":"' + b"x" * 90)) == []
     with pytest.raises(JsonError, match="more than 100 bytes"):
         list(splitter.push(b"x" * 10))
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 100_000])
+def test_a_large_answer_in_pieces_is_the_same_json(size: int) -> None:
+    response = rpc_pb2.RangeResponse(more=True, count=1 << 40)
+    response.header.revision = 7
+    for number in range(40):
+        response.kvs.add(key=b"k%d" % number, value=b"v" * number, version=number)
+    for message in (response, rpc_pb2.RangeResponse(), rpc_pb2.RangeResponse(kvs=response.kvs)):
+        large, data, text = LargeAnswer(rpc_pb2.RangeResponse), message.SerializeToString(), b""
+        for start in range(0, len(data), size):
+            text += large.push(data[start : start + size])
+        assert text + large.end() == encode(message)

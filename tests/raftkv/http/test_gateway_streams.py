@@ -202,3 +202,22 @@ async def until(condition: Any, seconds: float = 5.0) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "condition did not come true"
         await asyncio.sleep(0.02)
+
+
+async def test_a_large_range_comes_in_pieces(
+    served: ProcessCluster, session: aiohttp.ClientSession
+) -> None:
+    """More than the front end answers at once, by a client that reads slowly."""
+    base = f"http://{served.endpoints[0]}/v3"
+    value = b64("x" * 100_000)
+    for number in range(60):
+        await post(session, f"{base}/kv/put", key=b64(f"large/{number:02}"), value=value)
+    request = {"key": b64("large/"), "range_end": b64("large0")}
+    async with session.post(f"{base}/kv/range", data=json.dumps(request)) as response:
+        pieces = []
+        async for piece, _ in response.content.iter_chunks():
+            pieces.append(piece)
+            await asyncio.sleep(0.001)
+        found = json.loads(b"".join(pieces))
+    assert [one["value"] for one in found["kvs"]] == [value] * 60
+    assert found["count"] == "60"
