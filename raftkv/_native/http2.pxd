@@ -63,5 +63,6 @@ cdef class Connection(Http2Session):
     cdef int call_drained(self) except -1
     cdef int end_streams(self, int code, str text) except -1
     cdef int ping_received(self) except -1
-    cdef int check_alive(self, double now, double ask_after_s, double answer_s) except -1
+    cdef int check_alive(
+        self, double now, double ask_after_s, double answer_s, double idle_s) except -1
     cdef int end_session(self) except -1

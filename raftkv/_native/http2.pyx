@@ -34,7 +34,8 @@ __all__ = ["Limits", "MethodTable", "Server", "Stream", "StreamHandler", "live_c
 
 log = logging.getLogger("raftkv.http2")
 
-SWEEP_S_MIN = 0.05
+cdef double SWEEP_S_MIN = 0.05
+cdef double NEVER_S = 1e9
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef enum:
     READ_BYTES = 262144            # of the buffer that all connections read into
@@ -145,14 +146,19 @@ cdef class Server:
             self.loop.call_later(self.limits.close_grace_s, self._abort)
 
     def _sweep(self):
-        """Ping clients that are silent, and drop those that do not answer."""
+        """Ping clients that are silent, drop those that do not answer, and, where connections run
+        short, send away those that have long asked nothing."""
         cdef Connection connection
         cdef double now = self.loop.time()
         limits = self.limits
+        cdef double ask_after_s = limits.ping_client_after_s or NEVER_S
+        cdef double idle_s = NEVER_S
+        if len(self.connections) * 10 >= limits.connections_max * 9:
+            idle_s = limits.idle_when_full_s
         for connection in list(self.connections):
-            connection.check_alive(now, limits.ping_client_after_s, limits.ping_answer_s)
-        period = max(SWEEP_S_MIN, min(limits.ping_client_after_s, limits.ping_answer_s) / 2)
-        self.sweep_timer = self.loop.call_later(period, self._sweep)
+            connection.check_alive(now, ask_after_s, limits.ping_answer_s, idle_s)
+        period = min(ask_after_s, limits.ping_answer_s, limits.idle_when_full_s) / 2
+        self.sweep_timer = self.loop.call_later(max(SWEEP_S_MIN, period), self._sweep)
 
     def _abort(self):
         """Drop the connections whose clients have not read their end."""
@@ -205,8 +211,7 @@ cdef class Connection(Http2Session):
             return
         if server.loop is None:
             server.loop = asyncio.get_running_loop()
-            if server.limits.ping_client_after_s > 0:
-                server._sweep()
+            server._sweep()
         server.connections.add(self)
         transport.set_write_buffer_limits(high=server.limits.write_buffer_bytes)
         socket = transport.get_extra_info("socket")
@@ -391,10 +396,19 @@ cdef class Connection(Http2Session):
             self.mark_dirty()
         return 0
 
-    cdef int check_alive(self, double now, double ask_after_s, double answer_s) except -1:
-        """Ask a client that has been silent whether it is there; drop it if it does not say."""
+    cdef int check_alive(
+        self, double now, double ask_after_s, double answer_s, double idle_s
+    ) except -1:
+        """Ask a client that has been silent whether it is there; drop it if it does not say.
+
+        One that has no stream and was silent for `idle_s` is sent away.
+        """
         if self.session == NULL:
             return 0
+        if self.first_stream == NULL and now - self.last_read_s >= idle_s:
+            nghttp2_session_terminate_session(self.session, NGHTTP2_NO_ERROR)
+            self.sent_away = True
+            return self.mark_dirty()
         if self.asked_s and self.last_read_s < self.asked_s:
             if now - self.asked_s >= answer_s:
                 log.info("client does not answer", extra={"peer": self.peer_address})

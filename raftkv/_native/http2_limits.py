@@ -48,6 +48,9 @@ class Limits:
     """A client that has sent nothing for this long is pinged; 0: never."""
     ping_answer_s: float = 20.0
     """A client that sends nothing for this long after that is dropped."""
+    idle_when_full_s: float = 60.0
+    """While nine tenths of `connections_max` are open, who has no stream and has sent nothing for
+    this long is sent away with GOAWAY; clients dial again when they need to."""
     preface_timeout_s: float = 10.0
     """A connection that has not said which HTTP it speaks by then is closed."""
     close_grace_s: float = 1.0

@@ -16,6 +16,7 @@ from tests.raftkv.native.http2_frames import (
     DATA,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HEADERS,
     PING,
     PREFACE,
@@ -85,6 +86,22 @@ async def test_a_silent_client_is_pinged_and_dropped_unless_it_answers() -> None
             alive.send(frame(PING, ACK, 0, payload))
         await dead.closed()
         assert front.server.connection_count == 1
+
+
+async def test_idle_connections_make_room_where_there_is_none() -> None:
+    limits = Limits(connections_max=4, idle_when_full_s=0.3)
+    async with serving(limits) as front, raw(front) as idle, raw(front), raw(front) as busy:
+        busy.send(
+            frame(HEADERS, END_HEADERS, 1, KEEP),
+            frame(DATA, END_STREAM, 1, message(b"x")),
+        )
+        await until(lambda: len(front.streams) == 1)
+        async with raw(front):
+            await idle.receive_until(GOAWAY)
+            await idle.closed()
+            await until(lambda: front.server.connection_count < 4)
+            assert not front.streams[0].closed
+            await check_still_serving(front)
 
 
 async def test_a_flood_of_pings_is_answered_with_the_end_of_the_connection() -> None:
