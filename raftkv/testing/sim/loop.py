@@ -48,7 +48,8 @@ class MemberLoop:
         self._closed = False
         self._paused = False
         self._held: list[SimulatedHandle] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        """In the order of their beginning, which is the same in every run."""
         self.threads: Threads | None = None
         """Where work in threads meets the disk."""
         self.failure: BaseException | None = None
@@ -149,8 +150,8 @@ class MemberLoop:
         task: asyncio.Task[Any] = asyncio.Task(
             coro, loop=self.as_asyncio, name=name, context=context
         )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
@@ -188,7 +189,7 @@ class MemberLoop:
             return
         self._closed = True
         self._held.clear()
-        for task in self._tasks:
+        for task in list(self._tasks):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine: Coroutine[Any, Any, Any] | Any = task.get_coro()
             try:
