@@ -28,6 +28,7 @@ from tests.raftkv.auth.calls import (
     password,
     revoke_role,
     role_add,
+    role_delete,
     status,
     user_add,
     user_delete,
@@ -163,6 +164,12 @@ class Members:
         for call in FURNITURE:
             await self.ask(0, call)
 
+    async def clear(self) -> None:
+        """Undo `furnish`."""
+        await self.ask(0, disable(), await self.token(0, "root"))
+        for call in (user_delete("u"), user_delete("root"), role_delete("r")):
+            await self.ask(0, call)
+
     async def token(self, member: int, name: str) -> str:
         answer = await self.ask(member, authenticate(name))
         return str(answer.token)
@@ -240,33 +247,33 @@ async def test_a_token_lives_while_it_is_used_anywhere(tmp_path: Path) -> None:
                 assert code is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_member_that_lags_lets_nothing_through(tmp_path: Path) -> None:
+async def test_a_member_that_lags_lets_nothing_through(cluster: ProcessCluster) -> None:
     """What it knew when it stood still decides neither about its reads nor about its writes."""
-    with ProcessCluster(3, tmp_path, [CHEAP]) as cluster:
-        await asyncio.to_thread(cluster.wait_ready)
-        async with Members(cluster.endpoints) as members:
-            await members.furnish()
-            leader = await asyncio.to_thread(cluster.leader)
-            late, other = (one for one in range(3) if one != leader)
-            root, user = await members.token(leader, "root"), await members.token(late, "u")
-            await members.ask(late, put(b"a"), user)
-            for call in (revoke_role("u", "r"), grant_role("u", "r"), user_delete("u")):
-                cluster.pause(late)
-                try:
-                    await members.ask(other, call, root)
-                    asked = [
-                        asyncio.ensure_future(members.ask(late, one, user))
-                        for one in (get(b"a"), put(b"a", b"late"))
-                    ]
-                finally:
-                    cluster.resume(late)
-                answers = await asyncio.gather(*asked, return_exceptions=True)
-                if call[0].endswith("GrantRole"):
-                    continue
-                for answer in answers:
-                    assert isinstance(answer, grpc.aio.AioRpcError), call[0]
-                    assert answer.code() is not grpc.StatusCode.INTERNAL
-                assert (await members.ask(leader, get(b"a"), root)).kvs[0].value != b"late"
+    async with Members(cluster.endpoints) as members:
+        await members.furnish()
+        leader = await asyncio.to_thread(cluster.leader)
+        late, other = (one for one in range(3) if one != leader)
+        root, user = await members.token(leader, "root"), await members.token(late, "u")
+        await members.ask(late, put(b"a"), user)
+        for call in (revoke_role("u", "r"), grant_role("u", "r"), user_delete("u")):
+            cluster.pause(late)
+            try:
+                await members.ask(other, call, root)
+                asked = [
+                    asyncio.ensure_future(members.ask(late, one, user))
+                    for one in (get(b"a"), put(b"a", b"late"))
+                ]
+            finally:
+                cluster.resume(late)
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            if call[0].endswith("GrantRole"):
+                continue
+            for answer in answers:
+                assert isinstance(answer, grpc.aio.AioRpcError), call[0]
+                assert answer.code() is not grpc.StatusCode.INTERNAL
+            assert (await members.ask(leader, get(b"a"), root)).kvs[0].value != b"late"
+        await members.ask(leader, user_add("u"), root)
+        await members.clear()
 
 
 async def test_a_snapshot_brings_the_users(tmp_path: Path) -> None:
@@ -374,48 +381,43 @@ def test_common_names_are_users(tmp_path: Path) -> None:
         assert by("root", "auth disable").returncode == 0
 
 
-async def test_what_is_asked_while_it_is_turned_on(tmp_path: Path) -> None:
+async def test_what_is_asked_while_it_is_turned_on(cluster: ProcessCluster) -> None:
     """Puts of nobody under way, on every member, end before the users begin, or are refused."""
-    with ProcessCluster(3, tmp_path, [CHEAP]) as cluster:
-        await asyncio.to_thread(cluster.wait_ready)
-        async with Members(cluster.endpoints) as members:
-            for call in FURNITURE[:-1]:
-                await members.ask(0, call)
-            enabled = asyncio.Event()
-            late: list[int] = []
-            told: set[str | None] = set()
+    async with Members(cluster.endpoints) as members:
+        for call in FURNITURE[:-1]:
+            await members.ask(0, call)
+        enabled = asyncio.Event()
+        late: list[int] = []
+        told: set[str | None] = set()
 
-            async def write(member: int) -> None:
-                while True:
-                    began_late = enabled.is_set()
-                    try:
-                        await members.ask(member, put(b"anything"))
-                    except grpc.aio.AioRpcError as error:
-                        told.add(error.details())
-                        return
-                    if began_late:
-                        late.append(member)
+        async def write(member: int) -> None:
+            while True:
+                began_late = enabled.is_set()
+                try:
+                    await members.ask(member, put(b"anything"))
+                except grpc.aio.AioRpcError as error:
+                    told.add(error.details())
+                    return
+                if began_late:
+                    late.append(member)
 
-            writers = [asyncio.create_task(write(one)) for one in (0, 1, 2) for _ in range(5)]
-            await members.ask(1, enable())
-            enabled.set()
-            await asyncio.gather(*writers)
-            assert told <= {OLD, "etcdserver: user name is empty"}
-            assert not late, "nobody writes once the answer to `enable` is here"
+        writers = [asyncio.create_task(write(one)) for one in (0, 1, 2) for _ in range(5)]
+        await members.ask(1, enable())
+        enabled.set()
+        await asyncio.gather(*writers)
+        assert told <= {OLD, "etcdserver: user name is empty"}
+        assert not late, "nobody writes once the answer to `enable` is here"
+        await members.clear()
 
 
 async def test_the_client_library_follows_its_users_token(cluster: ProcessCluster) -> None:
     """It authenticates by itself, again when its token is voided."""
     async with Members(cluster.endpoints) as members:
         await members.furnish()
-        try:
-            user = User("u", password("u"))
-            async with Client(cluster.endpoints, user=user) as client:
-                await client.put(b"a", b"1")
-                root = await members.token(0, "root")
-                await members.ask(0, change_password("u", password("u")), root)
-                await client.put(b"a", b"2")
-                assert (await client.get(b"a")).kvs[0].value == b"2"
-        finally:
+        async with Client(cluster.endpoints, user=User("u", password("u"))) as client:
+            await client.put(b"a", b"1")
             root = await members.token(0, "root")
-            await members.ask(0, disable(), root)
+            await members.ask(0, change_password("u", password("u")), root)
+            await client.put(b"a", b"2")
+            assert (await client.get(b"a")).kvs[0].value == b"2"
+        await members.clear()
