@@ -56,6 +56,8 @@ def client_tls(values: Mapping[str, Value], rules: TlsRules, problem: Problem) -
         rules=rules,
     )
     _check_pairs(settings, "", "client-", problem)
+    if settings.allowed_hostnames and not settings.wants_client_certificate:
+        problem("client-cert-allowed-hostname", "needs --trusted-ca-file or --client-cert-auth")
     return settings
 
 
@@ -77,6 +79,12 @@ def peer_tls(values: Mapping[str, Value], rules: TlsRules, problem: Problem) -> 
         rules=rules,
     )
     _check_pairs(settings, "peer-", "peer-client-", problem)
+    allowed = settings.allowed_common_names or settings.allowed_hostnames
+    if allowed and not settings.wants_client_certificate:
+        problem(
+            "peer-cert-allowed-cn/hostname",
+            "needs --peer-trusted-ca-file or --peer-client-cert-auth",
+        )
     if settings.allowed_common_names and settings.allowed_hostnames:
         problem("peer-cert-allowed-cn", "and --peer-cert-allowed-hostname are mutually exclusive")
     return settings

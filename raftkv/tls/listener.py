@@ -60,6 +60,13 @@ class _TlsConnection(SSLProtocol):
         self._admission = admission
         admission.open += 1
 
+    def _fatal_error(self, exc: BaseException, message: str = "") -> None:
+        """Say what is wrong before hanging up: asyncio drops the alert that OpenSSL has written."""
+        outgoing: ssl.MemoryBIO = self._outgoing  # type: ignore[attr-defined]  # typeshed lacks it
+        if outgoing.pending and isinstance(self._transport, asyncio.Transport):
+            self._transport.write(outgoing.read())
+        super()._fatal_error(exc, message)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._admission.open -= 1
         super().connection_lost(exc)

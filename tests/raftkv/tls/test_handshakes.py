@@ -102,6 +102,17 @@ async def test_without_a_good_client_certificate_nobody_gets_in(tmp_path: Path) 
         await refused(lambda: serial_shown(port, foreign))
 
 
+async def test_a_client_that_is_turned_away_learns_why(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server = authority.issue("server", "server")
+    settings = settings_of(authority, server, trusted_ca_file=str(authority.ca))
+    context = client(authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # the alert comes within the handshake
+    async with serving(settings) as port:
+        with pytest.raises(ssl.SSLError, match="ALERT"):
+            await serial_shown(port, context)
+
+
 async def test_certificates_are_read_again_when_they_change(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     first = authority.issue("server", "server")

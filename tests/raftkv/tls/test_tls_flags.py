@@ -59,7 +59,16 @@ def test_each_port_has_settings_of_its_own() -> None:
         (("--peer-key-file=a.pem",), "--peer-key-file: needs --peer-cert-file"),
         (("--client-cert-file=a.pem",), "--client-cert-file: needs --client-key-file"),
         (("--listen-peer-urls=unix://a",), "do not meet on Unix sockets"),
-        (("--peer-cert-allowed-cn=a", "--peer-cert-allowed-hostname=b"), "mutually exclusive"),
+        (
+            (
+                "--peer-cert-allowed-cn=a",
+                "--peer-cert-allowed-hostname=b",
+                "--peer-client-cert-auth",
+            ),
+            "mutually exclusive",
+        ),
+        (("--peer-cert-allowed-cn=a",), "needs --peer-trusted-ca-file"),
+        (("--client-cert-allowed-hostname=a",), "needs --trusted-ca-file"),
         (("--tls-min-version=TLS1.1",), "must be one of TLS1.2, TLS1.3"),
         (("--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"), "can't be greater"),
         (("--cipher-suites=NONE",), 'unexpected TLS cipher suite "NONE"'),
