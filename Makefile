@@ -6,7 +6,7 @@ PYTHON ?= python3
 SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd)
 PROTOS  := $(wildcard proto/*/*.proto)
 
-.PHONY: help build system up down test check lint types layers format bench bench-smoke clean
+.PHONY: help build system up down test check lint types layers format bench bench-smoke client-suites clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -65,6 +65,9 @@ bench: build  ## the benchmarks at their real size
 
 bench-smoke: build
 	$(BIN)/python -m bench run --smoke
+
+client-suites: build  ## the tests of other etcd clients, from PyPI, against three members (minutes)
+	$(BIN)/python tools/client_suites.py
 
 clean:  ## remove everything that was built
 	rm -rf build .stamps $(VENV) raftkv/_native/*.c raftkv/_native/*.so
