@@ -212,6 +212,7 @@ class Http1Protocol(asyncio.Protocol):
         self._stop_timer()
         if self._exchange is not None:
             self._exchange.ended = True
+            self._exchange.let_go()
         if self._task is not None:
             self._task.cancel()
 

@@ -75,5 +75,6 @@ class Http2Exchange(Exchange):
 
     def on_closed(self) -> None:
         self.ended = True
+        self.let_go()
         if self.task is not None:
             self.task.cancel()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["Answer", "BadRequest", "Exchange", "Fields", "Headers", "Query"]
+__all__ = ["Answer", "BadRequest", "BodyBudget", "Exchange", "Fields", "Headers", "Query"]
 
 Query = Mapping[str, list[str]]
 Headers = Mapping[str, str]
@@ -33,6 +33,24 @@ class BadRequest(Exception):
         super().__init__(text)
         self.status = status
         self.text = text
+
+
+class BodyBudget:
+    """What the bodies of all requests under way may take together, in bytes."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self.held_bytes = 0
+
+    def hold(self, size: int) -> None:
+        """Take room. Raises BadRequest where there is none."""
+        if self.held_bytes + size > self._bytes_max:
+            raise BadRequest(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once")
+        self.held_bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Give room back."""
+        self.held_bytes -= size
 
 
 class Exchange(ABC):
@@ -64,6 +82,9 @@ class Exchange(ABC):
         """Whether nothing more can be sent: all was, or the client has gone."""
         self.on_drained: Callable[[], object] | None = None
         """Called when the client has taken most of what was written."""
+        self.budget = BodyBudget(BODY_WAITING_BYTES_MAX)
+        """Shared by the requests of one table, which sets it."""
+        self._held_bytes = 0
         self._pieces: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._body_complete = False
@@ -79,6 +100,11 @@ class Exchange(ABC):
                 BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
             )
         elif piece:
+            try:
+                self._hold(len(piece))
+            except BadRequest as error:
+                self.push_error(error)
+                return
             self._pieces.append(piece)
             self._waiting_bytes += len(piece)
             self._wake()
@@ -92,6 +118,16 @@ class Exchange(ABC):
         """Learn that the body is malformed; whoever reads it is told."""
         self._body_error = error
         self._wake()
+
+    def _hold(self, size: int) -> None:
+        self.budget.hold(size)
+        self._held_bytes += size
+
+    def let_go(self, size: int | None = None) -> None:
+        """Give back the room of so much of the body, or of all that arrived."""
+        size = self._held_bytes if size is None else min(size, self._held_bytes)
+        self._held_bytes -= size
+        self.budget.give_back(size)
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -113,6 +149,7 @@ class Exchange(ABC):
             await self._arrival
         piece = self._pieces.popleft()
         self._waiting_bytes -= len(piece)
+        self.let_go(len(piece))
         self.body_read()
         return piece
 
@@ -127,6 +164,7 @@ class Exchange(ABC):
             size += len(piece)
             if size > bytes_max:
                 raise BadRequest(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request body too large")
+            self._hold(len(piece))
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -11,7 +11,14 @@ from typing import Any, Protocol
 
 from raftkv._native.http2 import Stream
 from raftkv.rpc.http2_exchange import Http2Exchange
-from raftkv.rpc.http_exchange import Answer, BadRequest, Exchange, Headers, Query
+from raftkv.rpc.http_exchange import (
+    Answer,
+    BadRequest,
+    BodyBudget,
+    Exchange,
+    Headers,
+    Query,
+)
 
 __all__ = ["ExchangeHandler", "Handler", "HttpRoutes"]
 
@@ -26,6 +33,8 @@ Gate = Callable[[Exchange], bool]
 
 BODY_BYTES_MAX = 2 << 20
 """Body of a request to a `Handler`; more is 413."""
+BODIES_BYTES_MAX = 256 << 20
+"""Bodies of all requests under way on one table; more is 503."""
 CONNECTIONS_MAX = 4096
 """HTTP/1 connections on one table; one more is closed at once."""
 
@@ -52,6 +61,8 @@ class HttpRoutes:
         self._exact: dict[str, _Route] = {}
         self._prefixes: list[tuple[str, _Route]] = []
         self._connections: set[Closable] = set()
+        self.budget = BodyBudget(BODIES_BYTES_MAX)
+        """Room for the bodies of all requests under way."""
 
     def add(self, path: str, handler: Handler, methods: tuple[str, ...] = ("GET",)) -> None:
         """Route `path`, or all paths below it where it ends in a slash. GET implies HEAD."""
@@ -87,6 +98,7 @@ class HttpRoutes:
     def begin(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
         """Find who answers; returns the work, which never raises but when it is cancelled."""
         route = self._find(exchange.path)
+        exchange.budget = self.budget
         exchange.is_long = route is not None and route.exchange_handler is not None
         return self._serve(exchange, route)
 
@@ -105,6 +117,8 @@ class HttpRoutes:
         except Exception:
             log.exception("http handler failed", extra={"path": exchange.path})
             _refuse(exchange, HTTPStatus.INTERNAL_SERVER_ERROR, "internal error")
+        finally:
+            exchange.let_go()
 
     # Plain requests on HTTP/2.
 

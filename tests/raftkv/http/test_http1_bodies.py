@@ -6,7 +6,7 @@ import pytest
 
 from raftkv.rpc.http1 import Http1Protocol
 from raftkv.rpc.http_body import BodyDecoder
-from raftkv.rpc.http_exchange import BadRequest, Headers, Query
+from raftkv.rpc.http_exchange import BadRequest, BodyBudget, Headers, Query
 from raftkv.rpc.http_routes import HttpRoutes
 
 CHUNKED = b"5;x=y\r\nhello\r\n1 \r\n \r\nA\r\n0123456789\r\n0\r\nx-trailer: 1\r\n\r\nGET"
@@ -76,3 +76,34 @@ async def test_requests_that_cannot_be_cut_are_refused_and_closed(
     request_bytes: bytes, status: bytes
 ) -> None:
     assert (await talk(request_bytes)).split(b" ")[1] == status
+
+
+async def test_bodies_share_a_budget_and_give_it_back() -> None:
+    """Promise: many half-sent bodies cost no more than the budget, and nothing once they end."""
+    routes = HttpRoutes()
+    routes.add("/echo", echo, ("POST",))
+    routes.budget = BodyBudget(150_000)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: Http1Protocol(routes), "127.0.0.1", 0)
+    address = listener.sockets[0].getsockname()
+    head = b"POST /echo HTTP/1.1\r\ncontent-length: 100001\r\n\r\n"
+    first_reader, first = await asyncio.open_connection(*address)
+    first.write(head + b"x" * 100_000)
+    while routes.budget.held_bytes < 100_000:
+        await asyncio.sleep(0.005)
+    second_reader, second = await asyncio.open_connection(*address)
+    second.write(head + b"x" * 100_000)
+    assert b" 503 " in await asyncio.wait_for(second_reader.readline(), 5)
+    first.write(b"x")
+    assert b" 200 " in await asyncio.wait_for(first_reader.readline(), 5)
+    _, third = await asyncio.open_connection(*address)
+    third.write(head + b"x" * 50_000)
+    while not routes.budget.held_bytes:
+        await asyncio.sleep(0.005)
+    for writer in (first, second, third):
+        writer.close()
+        await writer.wait_closed()
+    while routes.budget.held_bytes:
+        await asyncio.sleep(0.005)
+    listener.close()
+    routes.close()
