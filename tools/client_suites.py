@@ -138,7 +138,8 @@ def run(suite: Suite, pifpaf: Path) -> bool:
     if not good:
         print(done.stdout)
     verdict = "ok" if good else "FAILED"
-    print(f"{suite.name} {suite.version}: {passed} passed, {suite.passed} wanted: {verdict}")
+    told = f"{suite.name} {suite.version}: {passed} passed, {suite.passed} wanted: {verdict}"
+    print(told, flush=True)
     return good
 
 

@@ -13,7 +13,7 @@ from raftkv.ctl.flag_set import Flag, Flags, Line
 
 FORMATS = ("simple", "json", "fields", "table", "protobuf")
 
-NOT_YET = "is not supported yet"
+NO_DISCOVERY = "is not supported: name the members with --endpoints"
 
 GLOBAL_FLAGS = (
     Flag("endpoints", "127.0.0.1:2379", "members to talk to, separated by commas", adds_up=True),
@@ -32,8 +32,8 @@ GLOBAL_FLAGS = (
     Flag("user", "", "username[:password] for authentication (asks for what is missing)"),
     Flag("password", "", "password for authentication; --user then is the name alone"),
     Flag("auth-jwt-token", "", "JWT for authentication, instead of --user"),
-    Flag("discovery-srv", "", "domain to look up endpoints in", "d", refused=NOT_YET),
-    Flag("discovery-srv-name", "", "service name of that look-up", refused=NOT_YET),
+    Flag("discovery-srv", "", "domain to look up endpoints in", "d", refused=NO_DISCOVERY),
+    Flag("discovery-srv-name", "", "service name of that look-up", refused=NO_DISCOVERY),
     Flag("insecure-discovery", True, "accepted for etcdctl's sake"),
     Flag("help", False, "describe the command", "h"),
 )
