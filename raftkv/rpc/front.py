@@ -2,7 +2,7 @@
 
 import asyncio
 
-from raftkv._native.http2 import Limits, Server
+from raftkv._native.http2 import Limits, Server, Stream
 from raftkv.config import REQUEST_OVERHEAD_BYTES
 from raftkv.descriptors import connections_allowed
 from raftkv.errors import ErrorCode, StoreError
@@ -22,6 +22,7 @@ from raftkv.rpc.maintenance import MaintenanceService
 from raftkv.rpc.range_stream import RangeStreamService
 from raftkv.rpc.reflection import ReflectionService
 from raftkv.rpc.registry import ServiceRegistry
+from raftkv.rpc.require_leader import lacks_leader
 from raftkv.rpc.snapshot import SnapshotService
 from raftkv.rpc.watch import WatchService
 from raftkv.server.bootstrap import OpenMember
@@ -88,12 +89,14 @@ class Front:
         self._listeners = Listeners(member.config, connections_max)
         self._leader_check: asyncio.TimerHandle | None = None
 
-    def _refuse(self, path: str) -> Exception | None:
+    def _refuse(self, path: str, stream: Stream) -> Exception | None:
         """A learner tells only how it is; everything else is asked of a voter."""
         if path.startswith(ABOUT_THE_SERVER):
             return None
         if self._member.is_learner and path not in LEARNER_SERVES:
             return StoreError(ErrorCode.NOT_SUPPORTED_FOR_LEARNER)
+        if lacks_leader(self._member, stream):
+            return StoreError(ErrorCode.NO_LEADER)
         return None
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_judged import is_judged
 from raftkv.rpc.large_range import LargeRanges
+from raftkv.rpc.require_leader import lacks_leader
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -59,7 +60,7 @@ class KvService:
         """Propose a transaction, or serve it as a read where it only reads."""
         self.txn_count += 1
         store = self._store
-        code = self._refusal() or store.check_txn(message)
+        code = self._refusal(stream) or store.check_txn(message)
         if code or not store.txn_is_read_only(message):
             self._write(CommandKind.TXN, code, stream, message)
         elif store.txn_is_serializable(message):
@@ -69,7 +70,7 @@ class KvService:
 
     def compact(self, stream: Stream, message: bytes) -> None:
         """Propose a compaction: answered when it is applied, or when it is done if `physical`."""
-        if code := self._refusal():
+        if code := self._refusal(stream):
             stream.fail(*ERRORS[code])
             return
         try:
@@ -86,10 +87,10 @@ class KvService:
         """Serve a range at once if it is serializable, else once this member is level."""
         self.range_count += 1
         code = self._store.check_range(message)
-        refusal = self._refusal()
+        refusal = self._refusal(stream)
         if code:
             stream.fail(*ERRORS[ErrorCode(code)])
-        elif refusal is ErrorCode.CORRUPT:
+        elif refusal and refusal is not ErrorCode.NOT_SUPPORTED_FOR_LEARNER:
             stream.fail(*ERRORS[refusal])
         elif SERIALIZABLE_SET in message and pb.RangeRequest.FromString(message).serializable:
             self._serve_range(stream, message)
@@ -98,8 +99,10 @@ class KvService:
         else:
             self._member.read(self._serve_range, stream, message)
 
-    def _refusal(self) -> ErrorCode | None:
+    def _refusal(self, stream: Stream) -> ErrorCode | None:
         """Say why this member serves no keys now, if so."""
+        if lacks_leader(self._member, stream):
+            return ErrorCode.NO_LEADER
         if self._member.is_learner:
             return ErrorCode.NOT_SUPPORTED_FOR_LEARNER
         return ErrorCode.CORRUPT if self._member.cluster.alarms.is_corrupt else None
@@ -107,7 +110,7 @@ class KvService:
     def _write(self, kind: int, code: int, stream: Stream, message: bytes) -> None:
         if len(message) > self._bytes_max:
             code = ErrorCode.REQUEST_TOO_LARGE
-        code = self._refusal() or code
+        code = self._refusal(stream) or code
         if not code and kind in GROWING and self._member.quota.refuses(kind, message):
             code = ErrorCode.NO_SPACE
         if code:

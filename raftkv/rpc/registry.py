@@ -70,9 +70,9 @@ class ServiceRegistry:
         self,
         methods: MethodTable,
         calls_max: int = CALLS_MAX,
-        refuse: Callable[[str], Exception | None] = lambda _path: None,
+        refuse: Callable[[str, Stream], Exception | None] = lambda _path, _stream: None,
     ) -> None:
-        """`refuse(path)` returns what forbids a call now, if anything does."""
+        """`refuse(path, stream)` returns what forbids a call now, if anything does."""
         self._refuse = refuse
         self._methods = methods
         self._calls_max = calls_max
@@ -90,7 +90,7 @@ class ServiceRegistry:
         """
 
         async def answer(stream: Stream, message: bytes) -> None:
-            refusal = self._refuse(path)
+            refusal = self._refuse(path, stream)
             if refusal is not None:
                 raise refusal
             response = await handler(request_type.FromString(message), stream)
@@ -112,7 +112,7 @@ class ServiceRegistry:
         """Answer `path` with a coroutine that lives as long as the call; OK when it returns."""
 
         async def serve(call: Call[Request, Response]) -> None:
-            refusal = self._refuse(path)
+            refusal = self._refuse(path, call.stream)
             if refusal is not None:
                 raise refusal
             await handler(call)

@@ -6,12 +6,10 @@ from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.watch_hub import WatchStream
 from raftkv.errors import ERRORS, ErrorCode, GrpcStatus
 from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.rpc.require_leader import REQUIRE_LEADER, lacks_leader
 from raftkv.server.member import Member
 
 __all__ = ["WatchService"]
-
-REQUIRE_LEADER = (b"hasleader", b"true")
-"""Metadata by which a client asks for the stream to end when there is no leader."""
 
 LEADERLESS_TIMEOUTS = 3
 """Election timeouts without a leader after which such streams end."""
@@ -33,6 +31,8 @@ class WatchService:
         """Begin a stream; what it has to say goes to the call that is returned."""
         if self._member.is_learner:
             stream.finish(*ERRORS[ErrorCode.NOT_SUPPORTED_FOR_LEARNER])
+        elif lacks_leader(self._member, stream):
+            stream.finish(*ERRORS[ErrorCode.NO_LEADER])
         call = WatchCall(stream, self._member.hub.open(stream), self._require_leader)
         if REQUIRE_LEADER in stream.metadata:
             self._require_leader.add(call)

@@ -11,7 +11,7 @@ import pytest
 from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.testing.process_cluster import ProcessCluster
-from tests.raftkv.compat.pair import Side, comparable, get, grant, put, time_to_live
+from tests.raftkv.compat.pair import Call, Side, comparable, get, grant, put, time_to_live
 from tests.raftkv.compat.test_errors import add, move_leader, status_of
 from tests.raftkv.compat.test_watch_options import watching
 from tests.raftkv.compat.three import running_threes
@@ -117,8 +117,8 @@ async def test_no_member_is_added_while_another_is_down(
 
 
 async def test_without_quorum(threes: list[ProcessCluster], members: list[list[Side]]) -> None:
-    """Writes and linearizable reads time out; local reads and Status are served; streams that
-    ask for a leader end. The last test here: it leaves one member of three."""
+    """Writes and linearizable reads time out; local reads and Status are served; what asks for a
+    leader is refused. The last test here: it leaves one member of three."""
     for cluster in threes:
         leader = await asyncio.to_thread(cluster.leader)
         for down in (1, 2):
@@ -134,12 +134,19 @@ async def test_without_quorum(threes: list[ProcessCluster], members: list[list[S
                 asyncio.ensure_future(end_of(watch.stream)),
             )
         local = await alone.ask(*get(b"h", serializable=True))
-        return [timed_out(put_), timed_out(read), stream_end, comparable(local)[:0]]
+        at_once = [
+            await told_with_leader_wanted(alone, call)
+            for call in (put(b"a"), get(b"a"), get(b"a", serializable=True), grant(9), STATUS)
+        ]
+        async with watching(alone, [("hasleader", "true")]) as late:
+            at_once.append(await end_of(late.stream))
+        return [timed_out(put_), timed_out(read), stream_end, comparable(local)[:0], *at_once]
 
     began = time.monotonic()
     told = await asyncio.gather(*(ask(sides) for sides in members))
     assert told[1] == told[0]
-    assert told[0][2] == status_of(ErrorCode.NO_LEADER)
+    no_leader = status_of(ErrorCode.NO_LEADER)
+    assert [told[0][2], *told[0][4:]] == [no_leader] * 7
     assert time.monotonic() - began < 12
     for sides in members:
         found = await status(sides[0])
@@ -155,6 +162,14 @@ TIMEOUTS = [
         ErrorCode.TIMEOUT_DUE_TO_CONNECTION_LOST,
     )
 ]
+
+
+async def told_with_leader_wanted(side: Side, call: Call) -> object:
+    """Return the refusal of a call whose client does not want to wait for a leader."""
+    try:
+        return await side.ask(*call, metadata=[("hasleader", "true")])
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error.details()
 
 
 def timed_out(answer: object) -> object:
