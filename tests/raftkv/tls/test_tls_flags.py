@@ -35,6 +35,7 @@ def test_each_port_has_settings_of_its_own() -> None:
         "--trusted-ca-file=ca.pem",
         "--client-cert-allowed-hostname=a.test,b.test",
         "--peer-auto-tls",
+        "--peer-client-cert-auth",
         "--peer-cert-allowed-cn=m0,m1",
         "--self-signed-cert-validity=3",
         "--tls-min-version=TLS1.3",
