@@ -1,72 +1,41 @@
-"""C surface of the Raft log: its formats on disk and the store's fields."""
+"""C surface of the Raft log: the store's fields."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from raftkv._native.lmdb cimport MDB_dbi, MDB_env, MDB_txn, MDB_val
-
-cdef enum:
-    KEY_BYTES = 8                  # index, big-endian, so that bytes sort as indexes
-    RECORD_HEADER_BYTES = 13       # term u64 LE, kind u8, crc32 u32 LE of key, term, kind and data
-    HARD_STATE_BYTES = 28          # term, vote, commit u64 LE; crc32 u32 LE of these
-    BASE_BYTES = 20                # index, term u64 LE; crc32 u32 LE of these
-
-cdef struct Record:
-    uint64_t term                  # of the entry
-    const uint8_t *data            # borrowed from a bytes object that the caller keeps alive
-    size_t size                    # bytes of data
-    uint32_t checksum              # crc32 as in RECORD_HEADER_BYTES
-    uint8_t kind                   # EntryKind
-
-cdef struct Batch:
-    Record *records                # count of them; contiguous from first_index
-    size_t count                   # 0: only the meta values are written
-    uint64_t first_index           # index of records[0]
-    uint64_t old_last_index        # the stored log's last index; what lies between is replaced
-    bint has_hard_state            # hard_state is to be written
-    uint8_t hard_state[28]
-
-cdef inline void put_u64_be(uint8_t *out, uint64_t value) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        out[i] = <uint8_t>(value >> (56 - 8 * i))
-
-cdef inline uint64_t get_u64_be(const uint8_t *data) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(8):
-        value = (value << 8) | data[i]
-    return value
-
-cdef inline void put_u64_le(uint8_t *out, uint64_t value) noexcept nogil:
-    cdef int i
-    for i in range(8):
-        out[i] = <uint8_t>(value >> (8 * i))
-
-cdef inline uint64_t get_u64_le(const uint8_t *data) noexcept nogil:
-    cdef uint64_t value = 0
-    cdef int i
-    for i in range(8):
-        value |= <uint64_t>data[i] << (8 * i)
-    return value
+from raftkv._native.log_frame cimport Frame
+from raftkv._native.log_index cimport LogIndex, Place
 
 cdef class LogStore:
-    cdef MDB_env *env              # NULL once closed
-    cdef MDB_txn *reader           # a read transaction, reset between uses; only under the GIL
-    cdef MDB_dbi entries_dbi       # index -> record
-    cdef MDB_dbi meta_dbi          # name -> value
-    cdef uint64_t base_index       # entries at and below are dropped; 0 in a new log
-    cdef uint64_t base_term        # term of the entry at base_index
-    cdef uint64_t last             # last index stored; base_index when none is
     cdef readonly str path
+    cdef object directory          # LogDirectory; None once closed
+    cdef object metadata           # dict of name -> bytes
     cdef object failure            # the first error of a write; nothing is written after it
+    cdef LogIndex index            # entries above the base
+    cdef int fd                    # of the segment that is written; -1: none
+    cdef uint64_t segment_bytes    # size of a segment once the log has grown
+    cdef uint64_t sequence         # of the segment that is written
+    cdef uint64_t oldest           # of the oldest segment that is there
+    cdef uint64_t capacity         # bytes of the segment that is written
+    cdef uint64_t position         # where its next frame begins
+    cdef bint is_closed_properly   # the last frame is a FRAME_CLOSE
+    cdef Frame state               # generation, base and hard state as of the last frame
+    cdef uint64_t last             # last index stored; the base index when none is
+    cdef uint8_t *buffer           # where frames are put together
+    cdef size_t buffer_bytes
+    cdef int read_fd               # an older segment that was read; -1: none
+    cdef uint64_t read_sequence
 
     cdef int check_open(self) except -1
     cdef int check_writable(self) except -1
-    cdef int check_written(self, str operation, int code) except -1
-    cdef int open_env(self, bytes path, size_t map_size) except -1
-    cdef int load_bounds(self) except -1
-    cdef int begin_read(self) except -1
-    cdef bytes read_meta(self, bytes name)
-    cdef int write_meta(self, dict items, bint drop_entries) except -1
-    cdef object decode(self, uint64_t index, MDB_val *value)
-    cdef uint64_t read_term(self, uint64_t index) except? 0
-    cdef uint64_t term_for_writer(self, uint64_t index) except? 0
+    cdef int fail_with(self, str operation, object error) except -1
+    cdef int reserve(self, uint64_t size) except -1
+    cdef int write(self, str operation, Frame *frame) except -1
+    cdef int begin_segment(self, uint64_t needed) except -1
+    cdef int drop_segments(self) except -1
+    cdef int open_segments(self) except -1
+    cdef int replay(self, uint64_t sequence, bint is_last, object following) except -1
+    cdef int note(self, const Frame *frame) except -1
+    cdef object read_entry(self, uint64_t index, const Place *place, list window, Py_ssize_t ahead)
+    cdef int descriptor_of(self, uint32_t sequence) except -1
+    cdef uint64_t last_term(self) except? 0
+    cdef int write_state(self, str operation, uint64_t base_index, uint64_t base_term,
+                         object hard_state, uint32_t flags) except -1

@@ -1,236 +1,139 @@
 # cython: language_level=3
-"""The Raft log in one LMDB environment.
+"""The Raft log in segments: files that are written once from beginning to end, and then recycled.
 
-Two trees: `entries` (index u64 BE -> term u64 LE, kind u8, crc32 u32 LE, data) and `meta` (hard
-state, base of the log, identity). Every write is one transaction that LMDB syncs before it returns,
-with its default flags: after a power cut the log is as one of the transactions left it. What is
-written is checked when it is read.
+A write is one frame (`log_frame.pxd`): one `pwrite` and one `fdatasync` over blocks that hold
+something already, so that the sync concerns no metadata. Every frame repeats hard state and base.
+The log is what its frames say in their order; where each entry is, is kept in memory. What was
+never synced can only be the last frame: it is there as a whole or ignored. An invalid frame with a
+valid one behind it is no power cut but damage, and refused.
 
 One thread writes at a time and one thread reads at a time; they may be different ones. Writes
-release the GIL.
+release the GIL; all that a reader sees changes under it, after the sync.
+
+Known weakness: damage to the very last frame of a member that was killed is taken for a write that
+was torn. After an orderly stop it is noticed: `close` puts a frame of its own behind it.
 """
 
-import errno
+import errno as codes
 import os
-import struct
-import zlib
+import secrets
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
-from raftkv._native.lmdb cimport (
-    MDB_APPEND,
-    MDB_CORRUPTED,
-    MDB_CREATE,
-    MDB_FIRST,
-    MDB_INVALID,
-    MDB_LAST,
-    MDB_MAP_FULL,
-    MDB_NEXT,
-    MDB_NORDAHEAD,
-    MDB_NOTFOUND,
-    MDB_NOTLS,
-    MDB_PAGE_NOTFOUND,
-    MDB_RDONLY,
-    MDB_RESERVE,
-    MDB_SET_RANGE,
-    MDB_TXN_FULL,
-    MDB_VERSION_MISMATCH,
-    MDB_cursor,
-    MDB_envinfo,
-    MDB_stat,
-    mdb_cursor_close,
-    mdb_cursor_del,
-    mdb_cursor_get,
-    mdb_cursor_open,
-    mdb_dbi_open,
-    mdb_drop,
-    mdb_env_close,
-    mdb_env_create,
-    mdb_env_info,
-    mdb_env_open,
-    mdb_env_set_mapsize,
-    mdb_env_set_maxdbs,
-    mdb_env_stat,
-    mdb_get,
-    mdb_put,
-    mdb_strerror,
-    mdb_txn_abort,
-    mdb_txn_begin,
-    mdb_txn_commit,
-    mdb_txn_renew,
-    mdb_txn_reset,
+from libc.string cimport memcpy, memset
+from posix.types cimport off_t
+from raftkv._native.log_frame cimport (
+    FRAME_CLOSE,
+    FRAME_HEAD_BYTES,
+    FRAME_RESET,
+    RECORD_HEAD_BYTES,
+    Frame,
+    FrameReader,
+    entry_checksum,
+    get_u32,
+    get_u64,
+    padded,
+    put_record_head,
+    seal_frame,
 )
-from raftkv._native.lmdb_file cimport create_lmdb, missing_bytes
+from raftkv._native.log_index cimport LogIndex, Place
 
 from raftkv.raft.errors import LogCompacted, LogUnavailable
-from raftkv.raft.messages import EntryKind, Entry, HardState
+from raftkv.raft.messages import Entry, EntryKind, HardState
 from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError, StorageError
+from raftkv.storage.log_directory import LogDirectory
+from raftkv.storage.log_segment import HEADER_BYTES, SegmentHeader
 
-MAP_SIZE_DEFAULT = 64 << 30
+cdef extern from "<unistd.h>" nogil:
+    ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
+    int fdatasync(int fd)
+    int close(int fd)
+
+SEGMENT_BYTES_DEFAULT = 16 << 20
+
+cdef enum:
+    SEGMENT_BYTES_FIRST = 1 << 20      # so that a small cluster starts at once and stays small
+    BUFFER_BYTES_KEPT = 4 << 20        # a larger one is given back after its frame
+    READ_AHEAD_BYTES = 1 << 20
 
 cdef object KINDS = {int(kind): kind for kind in EntryKind}
-cdef object crc32 = zlib.crc32
-cdef bytes META_HARD_STATE = b"raft/hard_state"
-cdef bytes META_BASE = b"raft/base"
-cdef enum:
-    ROOM_BYTES = 1 << 16               # a disk with less room than this counts as full
-cdef tuple TREES = (b"entries", b"meta")
-cdef bytes METADATA_PREFIX = b"metadata/"
 
 
-cdef uint32_t record_checksum(uint64_t index, uint64_t term, uint8_t kind, bytes data) except? 0:
-    """`raftkv.raft.messages.entry_checksum`: with its place, so a record at a wrong index fails."""
-    cdef uint8_t head[17]
-    put_u64_be(head, index)
-    put_u64_le(head + 8, term)
-    head[16] = kind
-    return crc32(data, crc32(PyBytes_FromStringAndSize(<char *>head, 17)))
-
-
-cdef int fail(str operation, int code) except -1:
-    """Raise the storage error that stands for an LMDB or operating system error code."""
-    detail = mdb_strerror(code).decode()
-    if code in (MDB_MAP_FULL, MDB_TXN_FULL, errno.ENOSPC, errno.EDQUOT):
-        raise LogFullError(operation, detail)
-    if code in (MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH):
-        raise CorruptLogError(0, f"{operation}: {detail}")
-    raise LogIOError(operation, code, detail)
-
-
-cdef int delete_range(MDB_txn *txn, MDB_dbi dbi, uint64_t lo, uint64_t hi) noexcept nogil:
-    """Delete keys of [lo, hi); returns 0 or an LMDB code."""
-    cdef MDB_cursor *cursor = NULL
-    cdef MDB_val key
-    cdef MDB_val value
-    cdef uint8_t raw[KEY_BYTES]
-    cdef int code = mdb_cursor_open(txn, dbi, &cursor)
-    if code != 0:
-        return code
-    put_u64_be(raw, lo)
-    key.mv_size = KEY_BYTES
-    key.mv_data = raw
-    code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
-    while code == 0 and get_u64_be(<uint8_t *>key.mv_data) < hi:
-        code = mdb_cursor_del(cursor, 0)
-        if code == 0:
-            # After a deletion the cursor stands before its next record: MDB_NEXT yields that one.
-            code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
-    mdb_cursor_close(cursor)
-    return 0 if code == MDB_NOTFOUND else code
-
-
-cdef int put_record(MDB_txn *txn, MDB_dbi dbi, uint64_t index, Record *record) noexcept nogil:
-    """Write one record behind all others; returns 0 or an LMDB code."""
-    cdef MDB_val key
-    cdef MDB_val value
-    cdef uint8_t raw[KEY_BYTES]
-    cdef uint8_t *out
-    cdef int code
-    put_u64_be(raw, index)
-    key.mv_size = KEY_BYTES
-    key.mv_data = raw
-    value.mv_size = RECORD_HEADER_BYTES + record.size
-    value.mv_data = NULL
-    code = mdb_put(txn, dbi, &key, &value, MDB_APPEND | MDB_RESERVE)
-    if code != 0:
-        return code
-    out = <uint8_t *>value.mv_data
-    put_u64_le(out, record.term)
-    out[8] = record.kind
-    out[9] = <uint8_t>record.checksum
-    out[10] = <uint8_t>(record.checksum >> 8)
-    out[11] = <uint8_t>(record.checksum >> 16)
-    out[12] = <uint8_t>(record.checksum >> 24)
-    memcpy(out + RECORD_HEADER_BYTES, record.data, record.size)
+cdef int write_synced(int fd, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
+    """Write all of it and sync; 0 or an errno."""
+    cdef ssize_t written
+    while size:
+        written = pwrite(fd, data, size, <off_t>offset)
+        if written < 0:
+            if errno == EINTR:
+                continue
+            return errno
+        data += written
+        size -= written
+        offset += written
+    while fdatasync(fd) != 0:
+        if errno != EINTR:
+            return errno
     return 0
 
 
-cdef int put_meta(MDB_txn *txn, MDB_dbi dbi, const char *name, size_t name_size,
-                  const void *data, size_t size) noexcept nogil:
-    cdef MDB_val key
-    cdef MDB_val value
-    key.mv_size = name_size
-    key.mv_data = <void *>name
-    value.mv_size = size
-    value.mv_data = <void *>data
-    return mdb_put(txn, dbi, &key, &value, 0)
-
-
-cdef int write_batch(MDB_env *env, MDB_dbi entries_dbi, MDB_dbi meta_dbi, Batch *batch,
-                     const char *hard_state_name, size_t hard_state_name_size) noexcept nogil:
-    """Replace the tail and write the hard state in one synced transaction; 0 or an LMDB code."""
-    cdef MDB_txn *txn = NULL
-    cdef size_t i
-    cdef int code = mdb_txn_begin(env, NULL, 0, &txn)
-    if code != 0:
-        return code
-    if batch.count and batch.first_index <= batch.old_last_index:
-        code = delete_range(txn, entries_dbi, batch.first_index, batch.old_last_index + 1)
-    for i in range(batch.count):
-        if code != 0:
-            break
-        code = put_record(txn, entries_dbi, batch.first_index + i, &batch.records[i])
-    if code == 0 and batch.has_hard_state:
-        code = put_meta(txn, meta_dbi, hard_state_name, hard_state_name_size,
-                        batch.hard_state, HARD_STATE_BYTES)
-    if code != 0:
-        mdb_txn_abort(txn)
-        return code
-    return mdb_txn_commit(txn)
-
-
-cdef bytes seal(bytes fields):
-    """Add the crc32 that `unseal` checks."""
-    return fields + struct.pack("<I", crc32(fields))
-
-
-cdef tuple unseal(bytes value, size_t size, str what, str fields):
-    if <size_t>PyBytes_GET_SIZE(value) != size:
-        raise CorruptLogError(0, f"the {what} has {len(value)} bytes instead of {size}")
-    if struct.unpack("<I", value[size - 4:])[0] != crc32(value[:size - 4]):
-        raise CorruptLogError(0, f"the {what} does not match its checksum")
-    return struct.unpack(fields, value[:size - 4])
-
-
-cdef bytes encode_hard_state(object hard_state):
-    return seal(struct.pack("<QQQ", hard_state.term, hard_state.vote, hard_state.commit))
+cdef object error_of(str operation, object error):
+    """Return the storage error that stands for one of the operating system."""
+    detail = error.strerror or str(error)
+    if error.errno in (codes.ENOSPC, codes.EDQUOT):
+        return LogFullError(operation, detail)
+    return LogIOError(operation, error.errno or 0, detail)
 
 
 cdef class LogStore:
     """See `log_store.pyi` for the contract."""
 
     def __cinit__(self):
-        self.env = NULL
-        self.reader = NULL
+        self.fd = self.read_fd = -1
 
-    def __init__(self, str path, size_t map_size=MAP_SIZE_DEFAULT):
-        if self.env != NULL:
+    def __init__(self, str path, uint64_t segment_bytes=SEGMENT_BYTES_DEFAULT):
+        if self.directory is not None:
             raise ValueError("the log is open already")
         self.path = path
+        self.segment_bytes = segment_bytes
+        self.index = LogIndex()
+        memset(&self.state, 0, sizeof(Frame))
+        if os.path.exists(os.path.join(path, "data.mdb")):
+            raise StorageError(
+                f"{path} holds a log in LMDB, of an older raftkv, which this one does not read: "
+                "start that version, or remove this member's data directory and add it again")
         try:
-            os.makedirs(path, mode=0o700, exist_ok=True)
+            self.directory = LogDirectory(path, segment_bytes)
+            metadata = self.directory.read_metadata()
+            self.metadata = metadata or {}
+            if self.directory.sequences():
+                self.open_segments()
+            elif metadata is None:
+                self.directory.sync_own_name()
+                self.begin_segment(0)
+            else:
+                raise CorruptLogError(0, f"the segments are gone from {path}")
         except OSError as error:
-            fail(f"create {path}", error.errno)
-        code = create_lmdb(path, TREES, map_size)
-        if code:
-            fail(f"create the log in {path}", code)
-        try:
-            self.open_env(os.fsencode(path), map_size)
-            self.load_bounds()
+            self.abandon()
+            raise error_of(f"open the log in {path}", error) from error
+        except ValueError as error:
+            self.abandon()
+            raise CorruptLogError(0, f"{path}: {error}") from error
         except BaseException:
-            self.close()
+            self.abandon()
             raise
 
     def __dealloc__(self):
-        if self.reader != NULL:
-            mdb_txn_abort(self.reader)
-        if self.env != NULL:
-            mdb_env_close(self.env)
+        free(self.buffer)
+        if self.fd >= 0:
+            close(self.fd)
+        if self.read_fd >= 0:
+            close(self.read_fd)
 
     cdef int check_open(self) except -1:
-        if self.env == NULL:
+        if self.directory is None:
             raise ValueError("the log is closed")
         return 0
 
@@ -241,91 +144,140 @@ cdef class LogStore:
             raise LogIOError("write to the log", 0, f"it has failed: {self.failure}")
         return 0
 
-    cdef int check_written(self, str operation, int code) except -1:
-        if code == 0:
-            return 0
+    cdef int fail_with(self, str operation, object error) except -1:
+        self.failure = error_of(operation, error)
+        raise self.failure from error
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    cdef int open_segments(self) except -1:
+        """Read what is there, from the oldest segment that fits to the newest."""
+        cdef uint64_t sequence
+        sequences = self.directory.sequences()
+        cdef uint64_t newest = max(sequences)
+        headers = {newest: self.read_header(newest)}
+        # Older files that do not fit were let go, and their names came back after a power cut.
+        for sequence in range(newest - 1, 0, -1):
+            if sequence not in sequences:
+                break
+            try:
+                headers[sequence] = self.read_header(sequence)
+            except CorruptLogError:
+                break
+        self.oldest = min(headers)
+        first = headers[self.oldest]
+        self.last = first.last_index
+        self.state.base_index, self.state.base_term = first.base_index, first.base_term
+        self.state.term, self.state.vote, self.state.commit = first.term, first.vote, first.commit
+        self.index.truncate_from(first.last_index + 1)
+        self.index.first = first.last_index + 1
+        for sequence in range(self.oldest, newest + 1):
+            self.sequence = sequence
+            self.capacity = headers[sequence].capacity_bytes
+            self.state.generation = headers[sequence].generation
+            self.replay(sequence, sequence == newest, headers.get(sequence + 1))
+        if self.last > self.state.base_index and self.index.first > self.state.base_index + 1:
+            raise CorruptLogError(self.state.base_index + 1, "its segment is missing")
+        self.index.drop_to(self.state.base_index)
+        self.directory.sync()
+        for sequence in sequences:
+            if sequence < self.oldest:
+                os.unlink(self.directory.segment_path(sequence))
+        self.drop_segments()
+        return 0
+
+    def read_header(self, uint64_t sequence):
+        """Return a segment's header. Raises CorruptLogError."""
+        file = self.directory.segment_path(sequence)
         try:
-            if code == errno.EIO:      # what LMDB makes of a write that a full disk cut short
-                room = os.statvfs(self.path)
-                code = errno.ENOSPC if room.f_bavail * room.f_frsize < ROOM_BYTES else code
-            return fail(operation, code)
-        except StorageError as failure:
-            self.failure = failure
-            raise
+            with open(file, "rb") as opened:
+                header = SegmentHeader.decode(opened.read(HEADER_BYTES))
+        except ValueError as error:
+            raise CorruptLogError(0, f"{file}: {error}") from error
+        if header.sequence != sequence:
+            raise CorruptLogError(0, f"{file} is segment {header.sequence}")
+        missing = header.capacity_bytes - file.stat().st_size
+        if missing > 0:
+            raise CorruptLogError(0, f"{file} was cut off by {missing} bytes")
+        return header
 
-    cdef int open_env(self, bytes path, size_t map_size) except -1:
-        cdef MDB_env *env = NULL
-        cdef MDB_txn *txn = NULL
-        cdef int code = mdb_env_create(&env)
-        if code != 0:
-            fail("open the log", code)
-        self.env = env
-        code = mdb_env_set_maxdbs(env, 2)
-        if code == 0:
-            code = mdb_env_set_mapsize(env, map_size)
-        if code == 0:
-            code = mdb_env_open(env, PyBytes_AS_STRING(path), MDB_NOTLS | MDB_NORDAHEAD, 0o600)
-        if code != 0:
-            fail("open the log", code)
-        missing = missing_bytes(env, os.path.join(self.path, "data.mdb"))
-        if missing:
-            raise CorruptLogError(0, f"{self.path}/data.mdb was cut off by {missing} bytes")
-        code = mdb_txn_begin(env, NULL, 0, &txn)
-        if code != 0:
-            fail("open the log", code)
-        code = mdb_dbi_open(txn, "entries", MDB_CREATE, &self.entries_dbi)
-        if code == 0:
-            code = mdb_dbi_open(txn, "meta", MDB_CREATE, &self.meta_dbi)
-        if code != 0:
-            mdb_txn_abort(txn)
-            fail("open the log", code)
-        code = mdb_txn_commit(txn)
-        if code == 0:
-            code = mdb_txn_begin(env, NULL, MDB_RDONLY, &self.reader)
-        if code != 0:
-            fail("open the log", code)
-        mdb_txn_reset(self.reader)
+    cdef int replay(self, uint64_t sequence, bint is_last, object following) except -1:
+        """Take in a segment's frames; the newest one stays open and is made durable once more.
+
+        Data in older segments is checked when it is read.
+        """
+        cdef int fd = os.open(self.directory.segment_path(sequence), os.O_RDWR | os.O_CLOEXEC)
+        cdef FrameReader reader = FrameReader(fd, self.capacity, self.state.generation)
+        cdef uint64_t place = HEADER_BYTES
+        cdef uint64_t before = 0
+        cdef uint64_t later
+        cdef uint32_t i
+        try:
+            while reader.load(place, is_last):
+                self.note(&reader.frame)
+                self.index.reserve(reader.frame.count)
+                for i in range(reader.frame.count):
+                    self.index.push(reader.records[i].term, sequence, reader.records[i].offset)
+                before = place
+                place += padded(reader.frame.size)
+            self.position = place
+            if not is_last:
+                if (place != following.previous_end or self.last != following.last_index
+                        or self.state.base_index != following.base_index):
+                    raise CorruptLogError(
+                        self.last + 1, f"the frame at {place} of segment {sequence} is damaged")
+                return 0
+            later = reader.find_after(place)
+            if later:
+                raise CorruptLogError(
+                    self.last + 1,
+                    f"the frame at {place} of segment {sequence} is damaged, a later one is not")
+            if before:
+                self.write_again(fd, reader, before)
+            self.fd, fd = fd, -1
+        except EOFError as error:
+            raise CorruptLogError(self.last + 1, f"segment {sequence}: {error}") from error
+        finally:
+            if fd >= 0:
+                os.close(fd)
         return 0
 
-    cdef int load_bounds(self) except -1:
-        """Read base and last index, and check that the entries between them are all there."""
-        cdef MDB_cursor *cursor = NULL
-        cdef MDB_val key
-        cdef MDB_val value
-        cdef uint64_t first = 0
-        cdef bytes base = self.read_meta(META_BASE)
+    cdef int note(self, const Frame *frame) except -1:
+        """Let a frame that is durable count; the caller puts its records into the index."""
+        if frame.flags & FRAME_RESET:
+            self.index.truncate_from(0)
+            self.index.first = frame.base_index + 1
+            self.last = frame.base_index
+        elif frame.count:
+            if frame.first_index > self.last + 1:
+                raise CorruptLogError(self.last + 1, "the record is missing")
+            self.index.truncate_from(frame.first_index)
+            self.last = frame.first_index + frame.count - 1
+        self.state.term, self.state.vote = frame.term, frame.vote
+        self.state.commit = frame.commit
+        self.state.base_index, self.state.base_term = frame.base_index, frame.base_term
+        self.is_closed_properly = (frame.flags & FRAME_CLOSE) != 0
+        return 0
+
+    def write_again(self, int fd, FrameReader reader, uint64_t offset):
+        """Make the last frame durable: whoever wrote it may not have lived to see it synced.
+
+        A sync alone would not do where one has failed: the system may take for clean what it could
+        not write.
+        """
+        cdef size_t size = get_u32(reader.at(offset, FRAME_HEAD_BYTES) + 4)
+        cdef const uint8_t *frame = reader.at(offset, size)
         cdef int code
-        if base is not None:
-            self.base_index, self.base_term = unseal(base, BASE_BYTES, "base of the log", "<QQ")
-        self.last = self.base_index
-        self.begin_read()
-        code = mdb_cursor_open(self.reader, self.entries_dbi, &cursor)
-        if code == 0:
-            code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
-            if code == 0 and key.mv_size == KEY_BYTES:
-                first = get_u64_be(<uint8_t *>key.mv_data)
-                code = mdb_cursor_get(cursor, &key, &value, MDB_LAST)
-                if code == 0:
-                    self.last = get_u64_be(<uint8_t *>key.mv_data)
-            mdb_cursor_close(cursor)
-        mdb_txn_reset(self.reader)
-        if code not in (0, MDB_NOTFOUND):
-            fail("read the log's bounds", code)
-        if first and first != self.base_index + 1:
-            raise CorruptLogError(first, f"the log should begin at {self.base_index + 1}")
-        return 0
+        with nogil:
+            code = write_synced(fd, frame, size, offset)
+        if code:
+            raise OSError(code, os.strerror(code))
 
-    cdef int begin_read(self) except -1:
-        """Begin reading the latest state; the caller ends with mdb_txn_reset."""
-        self.check_open()
-        cdef int code = mdb_txn_renew(self.reader)
-        if code != 0:
-            fail("read the log", code)
-        return 0
+    # --- reading ---------------------------------------------------------------------------------
 
     @property
     def first_index(self):
-        return self.base_index + 1
+        return self.state.base_index + 1
 
     @property
     def last_index(self):
@@ -333,260 +285,313 @@ cdef class LogStore:
 
     @property
     def size_bytes(self):
-        cdef MDB_envinfo info
-        cdef MDB_stat stat
         self.check_open()
-        mdb_env_info(self.env, &info)
-        mdb_env_stat(self.env, &stat)
-        return (info.me_last_pgno + 1) * stat.ms_psize
+        return self.directory.size_bytes()
 
-    cdef object decode(self, uint64_t index, MDB_val *value):
-        """Make the Entry of a record, after checking it."""
-        cdef const uint8_t *raw = <const uint8_t *>value.mv_data
-        if value.mv_size < RECORD_HEADER_BYTES:
-            raise CorruptLogError(index, "the record is cut short")
-        cdef uint64_t term = get_u64_le(raw)
-        cdef uint32_t stored = raw[9] | raw[10] << 8 | raw[11] << 16 | <uint32_t>raw[12] << 24
-        cdef bytes data = PyBytes_FromStringAndSize(
-            <const char *>raw + RECORD_HEADER_BYTES, value.mv_size - RECORD_HEADER_BYTES)
-        if record_checksum(index, term, raw[8], data) != stored:
-            raise CorruptLogError(index, "the record does not match its checksum")
-        kind = KINDS.get(raw[8])
-        if kind is None:
-            raise CorruptLogError(index, f"unknown kind {raw[8]}")
-        return Entry(term, index, kind, data, stored)
+    @property
+    def wants_spare(self):
+        """Whether `make_spare` would be of use now."""
+        return (self.directory is not None and self.failure is None
+                and self.position > self.capacity // 2 and self.capacity == self.segment_bytes
+                and not self.directory.spare_count)
 
-    cdef uint64_t read_term(self, uint64_t index) except? 0:
-        cdef MDB_val key
-        cdef MDB_val value
-        cdef uint8_t raw[KEY_BYTES]
-        cdef uint64_t term = 0
-        cdef int code
-        put_u64_be(raw, index)
-        key.mv_size = KEY_BYTES
-        key.mv_data = raw
-        self.begin_read()
-        code = mdb_get(self.reader, self.entries_dbi, &key, &value)
-        if code == 0 and value.mv_size >= RECORD_HEADER_BYTES:
-            term = get_u64_le(<uint8_t *>value.mv_data)
-        mdb_txn_reset(self.reader)
-        if code == MDB_NOTFOUND or (code == 0 and term == 0):
-            raise CorruptLogError(index, "the record is missing or empty")
-        if code != 0:
-            fail("read a term", code)
-        return term
+    def make_spare(self):
+        if self.directory is not None:
+            try:
+                self.directory.make_spare()
+            except OSError as error:
+                raise error_of("make room for the log", error) from error
+
+    cdef uint64_t last_term(self) except? 0:
+        return self.term(self.last)
 
     def term(self, uint64_t index):
-        if index < self.base_index:
-            raise LogCompacted(index, self.base_index + 1)
+        cdef const Place *place
+        if index < self.state.base_index:
+            raise LogCompacted(index, self.state.base_index + 1)
         if index > self.last:
             raise LogUnavailable(index, self.last)
-        return self.base_term if index == self.base_index else self.read_term(index)
+        if index == self.state.base_index:
+            return self.state.base_term
+        place = self.index.find(index)
+        if place == NULL:
+            raise CorruptLogError(index, "the record is missing")
+        return place.term
 
     def entries(self, uint64_t lo, uint64_t hi, Py_ssize_t bytes_max):
-        cdef MDB_cursor *cursor = NULL
-        cdef MDB_val key
-        cdef MDB_val value
-        cdef uint8_t raw[KEY_BYTES]
-        cdef uint64_t index = lo
+        cdef const Place *place
+        cdef uint64_t index
         cdef Py_ssize_t size = 0
-        cdef int code
         cdef list found = []
-        if lo <= self.base_index:
-            raise LogCompacted(lo, self.base_index + 1)
+        cdef list window = [0, 0, b""]
+        self.check_open()
+        if lo <= self.state.base_index:
+            raise LogCompacted(lo, self.state.base_index + 1)
         if hi > self.last + 1:
             raise LogUnavailable(hi - 1, self.last)
-        if lo >= hi:
-            return found
-        put_u64_be(raw, lo)
-        key.mv_size = KEY_BYTES
-        key.mv_data = raw
-        self.begin_read()
-        try:
-            code = mdb_cursor_open(self.reader, self.entries_dbi, &cursor)
-            if code == 0:
-                code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE)
-            while code == 0 and index < hi:
-                if key.mv_size != KEY_BYTES or get_u64_be(<uint8_t *>key.mv_data) != index:
+        for index in range(lo, hi):
+            place = self.index.find(index)
+            try:
+                if place == NULL:
                     raise CorruptLogError(index, "the record is missing")
-                size += value.mv_size
-                if size > bytes_max and found:
-                    return found
-                found.append(self.decode(index, &value))
-                index += 1
-                if index < hi:
-                    code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
-            if code == MDB_NOTFOUND:
-                raise CorruptLogError(index, "the record is missing")
-            if code != 0:
-                fail("read entries", code)
-            return found
-        finally:
-            if cursor != NULL:
-                mdb_cursor_close(cursor)
-            mdb_txn_reset(self.reader)
-
-    cdef bytes read_meta(self, bytes name):
-        cdef MDB_val key
-        cdef MDB_val value
-        cdef bytes found = None
-        cdef int code
-        key.mv_size = PyBytes_GET_SIZE(name)
-        key.mv_data = PyBytes_AS_STRING(name)
-        self.begin_read()
-        code = mdb_get(self.reader, self.meta_dbi, &key, &value)
-        if code == 0:
-            found = PyBytes_FromStringAndSize(<char *>value.mv_data, value.mv_size)
-        mdb_txn_reset(self.reader)
-        if code not in (0, MDB_NOTFOUND):
-            fail("read metadata", code)
+                entry = self.read_entry(index, place, window, bytes_max - size)
+            except (OSError, StorageError) as error:
+                if index <= self.state.base_index:      # cut meanwhile by the writer
+                    raise LogCompacted(index, self.state.base_index + 1) from error
+                if isinstance(error, OSError):
+                    raise error_of("read entries", error) from error
+                raise
+            size += RECORD_HEAD_BYTES + PyBytes_GET_SIZE(entry.data)
+            if size > bytes_max and found:
+                break
+            found.append(entry)
         return found
 
+    cdef object read_entry(self, uint64_t index, const Place *place, list window, Py_ssize_t ahead):
+        """Return an entry, checked. `window`: segment, offset and bytes of it that were read."""
+        cdef uint64_t term = place.term
+        cdef uint32_t sequence = place.sequence
+        cdef uint64_t offset = place.offset
+        cdef bytes raw = self.read_bytes(window, sequence, offset, RECORD_HEAD_BYTES, ahead)
+        cdef const uint8_t *head = <const uint8_t *>PyBytes_AS_STRING(raw)
+        cdef uint32_t size = get_u32(head + 8)
+        cdef uint32_t stored = get_u32(head + 12)
+        cdef uint8_t kind = head[16]
+        cdef bytes data
+        if get_u64(head) != term:
+            raise CorruptLogError(index, "the record is of another term")
+        data = self.read_bytes(window, sequence, offset + RECORD_HEAD_BYTES, size, ahead)
+        if entry_checksum(index, term, kind, <const uint8_t *>PyBytes_AS_STRING(data),
+                          size) != stored:
+            raise CorruptLogError(index, "the record does not match its checksum")
+        if kind not in KINDS:
+            raise CorruptLogError(index, f"unknown kind {kind}")
+        return Entry(term, index, KINDS[kind], data, stored)
+
+    def read_bytes(self, list window, uint32_t sequence, uint64_t offset, size_t size,
+                   Py_ssize_t ahead):
+        """Return bytes of a segment, reading more than that where more will be asked for."""
+        cdef Py_ssize_t wanted
+        cdef Py_ssize_t at
+        if window[0] != sequence or not (
+                window[1] <= offset and offset + size <= window[1] + len(window[2])):
+            wanted = max(<Py_ssize_t>size, min(ahead + RECORD_HEAD_BYTES, READ_AHEAD_BYTES))
+            window[2] = os.pread(self.descriptor_of(sequence), wanted, offset)
+            window[0] = sequence
+            window[1] = offset
+            if len(window[2]) < size:
+                raise CorruptLogError(0, f"segment {sequence} was cut off")
+        at = offset - window[1]
+        return window[2][at:at + size]
+
+    cdef int descriptor_of(self, uint32_t sequence) except -1:
+        """Return a descriptor to read a segment by; good until another one is asked for."""
+        cdef uint64_t whole
+        if sequence == <uint32_t>self.sequence:
+            return self.fd
+        whole = self.sequence - <uint32_t>(<uint32_t>self.sequence - sequence)
+        if self.read_fd < 0 or self.read_sequence != whole:
+            self.close_read_fd()
+            self.read_fd = os.open(self.directory.segment_path(whole), os.O_RDONLY | os.O_CLOEXEC)
+            self.read_sequence = whole
+        return self.read_fd
+
+    def close_read_fd(self):
+        if self.read_fd >= 0:
+            os.close(self.read_fd)
+            self.read_fd = -1
+
     def hard_state(self):
-        cdef bytes value = self.read_meta(META_HARD_STATE)
-        if value is None:
-            return HardState()
-        return HardState(*unseal(value, HARD_STATE_BYTES, "hard state", "<QQQ"))
+        self.check_open()
+        return HardState(self.state.term, self.state.vote, self.state.commit)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    cdef int reserve(self, uint64_t size) except -1:
+        """Have a buffer of `size` bytes, and a segment with that much room."""
+        if size > <uint64_t>0xFFFFFFFF - HEADER_BYTES - FRAME_HEAD_BYTES:
+            raise ValueError("a write to the log has less than 4 GiB")
+        if size > self.buffer_bytes:
+            free(self.buffer)
+            self.buffer_bytes = 0
+            self.buffer = <uint8_t *>malloc(size)
+            if self.buffer == NULL:
+                raise MemoryError
+            self.buffer_bytes = size
+        # Room for one more frame without records stays, so that `close` finds it.
+        if self.position + size + FRAME_HEAD_BYTES > self.capacity:
+            self.begin_segment(HEADER_BYTES + size + FRAME_HEAD_BYTES)
+        return 0
+
+    cdef int begin_segment(self, uint64_t needed) except -1:
+        """Go on in a new segment of at least `needed` bytes."""
+        cdef uint64_t size = min(2 * self.capacity or SEGMENT_BYTES_FIRST, self.segment_bytes)
+        cdef uint64_t generation = secrets.randbits(63) + 1
+        if needed > size:
+            size = max((needed + 4095) & ~<uint64_t>4095, size)
+        header = SegmentHeader(
+            sequence=self.sequence + 1,
+            generation=generation,
+            capacity_bytes=size,
+            previous_end=self.position,
+            base_index=self.state.base_index,
+            base_term=self.state.base_term,
+            last_index=self.last,
+            last_term=self.last_term(),
+            term=self.state.term,
+            vote=self.state.vote,
+            commit=self.state.commit,
+        )
+        fd = self.directory.begin_segment(header.sequence, header.encode(), size)
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = fd
+        self.sequence += 1
+        self.oldest = self.oldest or 1
+        self.capacity = size
+        self.position = HEADER_BYTES
+        self.state.generation = generation
+        return 0
+
+    cdef int write(self, str operation, Frame *frame) except -1:
+        """Write the frame whose records are in the buffer; on success, let it count."""
+        cdef size_t size = padded(frame.size)
+        cdef uint64_t offset = self.position + FRAME_HEAD_BYTES
+        cdef const uint8_t *record = self.buffer + FRAME_HEAD_BYTES
+        cdef uint32_t i
+        cdef int code
+        self.index.reserve(frame.count)
+        frame.generation = self.state.generation
+        memset(self.buffer + frame.size, 0, size - frame.size)
+        seal_frame(self.buffer, frame, self.position)
+        with nogil:
+            code = write_synced(self.fd, self.buffer, size, self.position)
+        if code:
+            self.fail_with(operation, OSError(code, os.strerror(code)))
+        self.note(frame)
+        for i in range(frame.count):
+            self.index.push(get_u64(record), self.sequence, offset)
+            offset += RECORD_HEAD_BYTES + get_u32(record + 8)
+            record += RECORD_HEAD_BYTES + get_u32(record + 8)
+        self.position += size
+        if self.buffer_bytes > BUFFER_BYTES_KEPT:
+            free(self.buffer)
+            self.buffer = NULL
+            self.buffer_bytes = 0
+        return 0
 
     def append(self, entries, hard_state=None):
-        cdef Batch batch
-        cdef size_t i
-        cdef int code
+        cdef Frame frame = self.state
+        cdef uint64_t size = FRAME_HEAD_BYTES
+        cdef uint8_t *out
         cdef bytes data
-        cdef bytes sealed
-        cdef const char *name = PyBytes_AS_STRING(META_HARD_STATE)
-        cdef size_t name_size = PyBytes_GET_SIZE(META_HARD_STATE)
+        cdef Py_ssize_t i
         self.check_writable()
-        batch.count = len(entries)
-        batch.first_index = entries[0].index if batch.count else 0
-        batch.old_last_index = self.last
-        batch.has_hard_state = hard_state is not None
-        if batch.count and not self.base_index < batch.first_index <= self.last + 1:
-            raise ValueError(f"entry {batch.first_index} does not follow {self.last}")
+        frame.count = len(entries)
+        frame.flags = 0
+        frame.first_index = entries[0].index if frame.count else 0
+        if frame.count and not self.state.base_index < frame.first_index <= self.last + 1:
+            raise ValueError(f"entry {frame.first_index} does not follow {self.last}")
+        for i, entry in enumerate(entries):
+            if entry.index != frame.first_index + i:
+                raise ValueError(f"entry {entry.index} is out of order")
+            size += RECORD_HEAD_BYTES + len(entry.data)
         if hard_state is not None:
-            sealed = encode_hard_state(hard_state)
-            memcpy(batch.hard_state, PyBytes_AS_STRING(sealed), HARD_STATE_BYTES)
-        batch.records = <Record *>malloc((batch.count or 1) * sizeof(Record))
-        if batch.records == NULL:
-            raise MemoryError
+            frame.term, frame.vote = hard_state.term, hard_state.vote
+            frame.commit = hard_state.commit
         try:
-            for i, entry in enumerate(entries):
-                if entry.index != batch.first_index + i:
-                    raise ValueError(f"entry {entry.index} is out of order")
-                data = entry.data
-                batch.records[i].term = entry.term
-                batch.records[i].kind = entry.kind
-                batch.records[i].data = <const uint8_t *>PyBytes_AS_STRING(data)
-                batch.records[i].size = PyBytes_GET_SIZE(data)
-                batch.records[i].checksum = entry.checksum
-            # `entries` keeps every `data` alive while the GIL is released.
-            with nogil:
-                code = write_batch(self.env, self.entries_dbi, self.meta_dbi, &batch,
-                                   name, name_size)
-        finally:
-            free(batch.records)
-        self.check_written("append to the log", code)
-        if batch.count:
-            self.last = batch.first_index + batch.count - 1
+            self.reserve(padded(size))
+        except OSError as error:
+            self.fail_with("append to the log", error)
+        out = self.buffer + FRAME_HEAD_BYTES
+        for entry in entries:
+            data = entry.data
+            put_record_head(out, entry.term, PyBytes_GET_SIZE(data), entry.checksum, entry.kind)
+            memcpy(out + RECORD_HEAD_BYTES, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            out += RECORD_HEAD_BYTES + PyBytes_GET_SIZE(data)
+        frame.size = <uint32_t>size
+        self.write("append to the log", &frame)
 
-    cdef uint64_t term_for_writer(self, uint64_t index) except? 0:
-        """Like `read_term`, in the writing thread: `reader` belongs to the reading one."""
-        cdef MDB_txn *txn = NULL
-        cdef MDB_val key
-        cdef MDB_val value
-        cdef uint8_t raw[KEY_BYTES]
-        cdef uint64_t term = 0
-        cdef int code = mdb_txn_begin(self.env, NULL, MDB_RDONLY, &txn)
-        if code == 0:
-            put_u64_be(raw, index)
-            key.mv_size = KEY_BYTES
-            key.mv_data = raw
-            code = mdb_get(txn, self.entries_dbi, &key, &value)
-            if code == 0 and value.mv_size >= RECORD_HEADER_BYTES:
-                term = get_u64_le(<uint8_t *>value.mv_data)
-            mdb_txn_abort(txn)
-        if code == MDB_NOTFOUND or (code == 0 and term == 0):
-            raise CorruptLogError(index, "the record is missing or empty")
-        if code != 0:
-            fail("read a term", code)
-        return term
+    cdef int write_state(self, str operation, uint64_t base_index, uint64_t base_term,
+                         object hard_state, uint32_t flags) except -1:
+        """Write a frame without records."""
+        cdef Frame frame = self.state
+        frame.count = 0
+        frame.first_index = 0
+        frame.size = FRAME_HEAD_BYTES
+        frame.flags = flags
+        frame.base_index = base_index
+        frame.base_term = base_term
+        if hard_state is not None:
+            frame.term, frame.vote = hard_state.term, hard_state.vote
+            frame.commit = hard_state.commit
+        try:
+            self.reserve(FRAME_HEAD_BYTES)
+            self.write(operation, &frame)
+            if flags != FRAME_CLOSE:
+                self.index.drop_to(base_index)
+                self.drop_segments()
+        except OSError as error:
+            self.fail_with(operation, error)
+        return 0
 
     def truncate_prefix(self, uint64_t index):
-        cdef MDB_txn *txn = NULL
-        cdef uint64_t base = self.base_index
-        cdef uint64_t base_term = self.base_term
-        cdef uint64_t term
-        cdef bytes sealed
-        cdef const char *name = PyBytes_AS_STRING(META_BASE)
-        cdef size_t name_size = PyBytes_GET_SIZE(META_BASE)
-        cdef const char *value
-        cdef int code
         self.check_writable()
-        if index <= base:
+        if index <= self.state.base_index:
             return
         if index > self.last:
             raise LogUnavailable(index, self.last)
-        term = self.term_for_writer(index)
-        sealed = seal(struct.pack("<QQ", index, term))
-        value = PyBytes_AS_STRING(sealed)
-        # Moved before the commit: a reader in between must not miss what is being dropped.
-        self.base_index = index
-        self.base_term = term
-        with nogil:
-            code = mdb_txn_begin(self.env, NULL, 0, &txn)
-            if code == 0:
-                code = delete_range(txn, self.entries_dbi, base + 1, index + 1)
-                if code == 0:
-                    code = put_meta(txn, self.meta_dbi, name, name_size, value, BASE_BYTES)
-                if code == 0:
-                    code = mdb_txn_commit(txn)
-                else:
-                    mdb_txn_abort(txn)
-        if code != 0:
-            self.base_index = base
-            self.base_term = base_term
-        self.check_written("drop old entries", code)
+        self.write_state("drop old entries", index, self.term(index), None, 0)
 
     def reset(self, uint64_t index, uint64_t term, hard_state=None):
-        cdef dict items = {META_BASE: seal(struct.pack("<QQ", index, term))}
-        if hard_state is not None:
-            items[META_HARD_STATE] = encode_hard_state(hard_state)
-        self.write_meta(items, True)
-        self.base_index = self.last = index
-        self.base_term = term
+        self.check_writable()
+        self.write_state("reset the log", index, term, hard_state, FRAME_RESET)
+
+    cdef int drop_segments(self) except -1:
+        """Let go of the segments that hold nothing but dropped entries."""
+        cdef const Place *place = self.index.find(self.state.base_index + 1)
+        cdef uint64_t needed = self.sequence
+        if place != NULL:
+            needed = self.sequence - <uint32_t>(<uint32_t>self.sequence - place.sequence)
+        while self.oldest < needed:
+            if self.read_sequence == self.oldest:
+                self.close_read_fd()
+            self.directory.drop_segment(self.oldest)
+            self.oldest += 1
+        return 0
+
+    # --- metadata --------------------------------------------------------------------------------
 
     def get_metadata(self, str name):
-        return self.read_meta(METADATA_PREFIX + name.encode())
+        self.check_open()
+        return self.metadata.get(name)
 
     def put_metadata(self, items):
-        self.write_meta({METADATA_PREFIX + k.encode(): v for k, v in items.items()}, False)
-
-    cdef int write_meta(self, dict items, bint drop_entries) except -1:
-        """Write meta values, and empty the log if asked, in one synced transaction."""
-        cdef MDB_txn *txn = NULL
-        cdef bytes name
-        cdef bytes value
-        cdef int code
         self.check_writable()
-        code = mdb_txn_begin(self.env, NULL, 0, &txn)
-        self.check_written("write metadata", code)
-        if drop_entries:
-            code = mdb_drop(txn, self.entries_dbi, 0)
-        for name, value in items.items():
-            if code == 0:
-                code = put_meta(txn, self.meta_dbi, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                                PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-        if code != 0:
-            mdb_txn_abort(txn)
-            self.check_written("write metadata", code)
-        with nogil:
-            code = mdb_txn_commit(txn)
-        return self.check_written("write metadata", code)
+        metadata = {**self.metadata, **items}
+        try:
+            self.directory.write_metadata(metadata)
+        except OSError as error:
+            self.fail_with("write metadata", error)
+        self.metadata = metadata
+
+    # --- closing ---------------------------------------------------------------------------------
 
     def close(self):
-        if self.reader != NULL:
-            mdb_txn_abort(self.reader)
-            self.reader = NULL
-        if self.env != NULL:
-            mdb_env_close(self.env)
-            self.env = NULL
+        if self.directory is None:
+            return
+        if self.failure is None and not self.is_closed_properly and self.position > HEADER_BYTES:
+            try:
+                self.write_state("close the log", self.state.base_index, self.state.base_term,
+                                 None, FRAME_CLOSE)
+            except StorageError:
+                pass                   # all that was promised is durable without it
+        self.abandon()
+
+    def abandon(self):
+        """Close without a trace of it, as if the process had been killed. Idempotent."""
+        self.directory = None
+        self.close_read_fd()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

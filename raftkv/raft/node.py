@@ -106,6 +106,22 @@ class RaftNode:
         """The last entry of the log, synced or not."""
         return self._state.log.last_index
 
+    @property
+    def owes_commit(self) -> bool:
+        """Whether, as the leader, a follower was not told yet of all that is committed."""
+        state = self._state
+        return state.role is Role.LEADER and any(
+            replication.lacks_commit(state, progress) for progress in state.peers.values()
+        )
+
+    def hold_commit(self, hold: bool) -> None:
+        """Have a commit index wait for a message that goes to the follower anyway, or no longer.
+
+        What is committed does not depend on it, only when followers hear of it. The caller sees to
+        it that they do; heartbeats tell them at the latest.
+        """
+        self._state.hold_commit = hold
+
     def status(self) -> NodeStatus:
         """Return a picture of the node."""
         return status_of(self._state)

@@ -25,10 +25,14 @@ def wants_append(state: RaftState, progress: Progress) -> bool:
     return (
         progress.next_index <= state.log.last_index
         or progress.send_empty
-        or (
-            progress.state is ProgressState.REPLICATE
-            and progress.commit_sent < state.log.commit_index
-        )
+        or (not state.hold_commit and lacks_commit(state, progress))
+    )
+
+
+def lacks_commit(state: RaftState, progress: Progress) -> bool:
+    """Say whether a follower that is being sent entries was not told of all that is committed."""
+    return (
+        progress.state is ProgressState.REPLICATE and progress.commit_sent < state.log.commit_index
     )
 
 

@@ -35,6 +35,7 @@ class RaftState:
         "damaged_appends",
         "election_elapsed",
         "heartbeat_elapsed",
+        "hold_commit",
         "id",
         "leader_id",
         "log",
@@ -98,6 +99,8 @@ class RaftState:
         self.election_elapsed = 0
         self.heartbeat_elapsed = 0
         self.randomized_timeout = 0
+        self.hold_commit = False
+        """As the leader: a commit index waits for an entry or heartbeat that carries it along."""
         self.outbox: list[Message] = []
         """Messages that may leave at once."""
         self.after_persist: list[Message] = []

@@ -20,7 +20,7 @@ from raftkv._native.snapshot_writer import SnapshotWriter
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
 from raftkv.config import Config
-from raftkv.errors import ERRORS, ErrorCode, StoreError
+from raftkv.errors import ERRORS, ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, TooManyReads
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
@@ -31,9 +31,11 @@ from raftkv.server.alarms import no_space_alarm
 from raftkv.server.auth_state import AuthState
 from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
+from raftkv.server.commit_notice import CommitNotice
 from raftkv.server.early_election import EarlyElection
 from raftkv.server.hash_check import HashCheck
 from raftkv.server.housekeeping import Housekeeping
+from raftkv.server.leadership_transfer import LeadershipTransfer
 from raftkv.server.lease_terms import LeaseLog
 from raftkv.server.lease_timer import LeaseTimer
 from raftkv.server.member_parts import MemberParts, MemberRemoved
@@ -123,14 +125,13 @@ class Member:
         self._requests = PeerRequests(self, self.received)
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
-        self._awake = False
-        self._awaits_flush = False
-        self._stopped = False
+        self._notice = CommitNotice(parts.node, loop, self.wake)
+        self._awake = self._awaits_flush = self._stopped = False
         self._applied_term = 0
         self._next_publication = 0.0
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._leader_waiters: list[asyncio.Future[None]] = []
+        self._transfer = LeadershipTransfer(loop)
 
     def _make_changes(self, parts: MemberParts) -> Reconfiguration:
         return Reconfiguration(
@@ -169,6 +170,7 @@ class Member:
         self.received.close()
         self._links.close()
         self.hash_check.close()
+        self._notice.close()
 
     # --- what clients ask --------------------------------------------------------------------
 
@@ -202,13 +204,7 @@ class Member:
         """
         self.node.transfer_leader(member_id)
         self.wake()
-        changed: asyncio.Future[None] = self._loop.create_future()
-        self._leader_waiters.append(changed)
-        try:
-            async with asyncio.timeout(self.config.request_timeout_s):
-                await changed
-        except TimeoutError:
-            raise StoreError(ErrorCode.TIMEOUT) from None
+        await self._transfer.done(self.config.request_timeout_s)
 
     def header(self, revision: int | None = None) -> pb.ResponseHeader:
         """Return a response header, by default with the current revision."""
@@ -249,6 +245,7 @@ class Member:
         try:
             for message in messages:
                 self.node.step(message)
+                self._notice.stepped(message)
         except Exception as error:
             self.fail(error)
         self.wake()
@@ -276,7 +273,7 @@ class Member:
         code = ErrorCode.LEADER_CHANGED
         if message.term == self.node.term and self.is_leader:
             try:
-                self.node.propose(message.batch)
+                self._notice.tell_at_once(self.node.propose(message.batch))
                 return self.wake()
             except ProposalDropped:
                 code = ErrorCode.REQUEST_TOO_MANY_REQUESTS
@@ -330,10 +327,13 @@ class Member:
             now = self._loop.time()
             self.proposals.flush(self.node.term, now, self._propose)
             self.reads.begin(now, self._ask_read_index)
-            while self.node.has_ready():
-                self._handle(self.node.ready())
+            self._do_what_is_owed()
             self.reads.serve(self.node.applied_index)
             self.hub.publish()
+            if self._notice.is_due(now):
+                self.on_turn_end()
+                self._do_what_is_owed()
+                self._notice.told()
         except Exception as error:
             self.fail(error)
         self.on_turn_end()
@@ -344,23 +344,39 @@ class Member:
             self.stop()
             self._on_fatal(error)
 
+    def _do_what_is_owed(self) -> None:
+        while self.node.has_ready():
+            self._handle(self.node.ready())
+
     def _handle(self, ready: Ready) -> None:
         """Do what the node owes, in the order that `Ready` demands."""
         if ready.soft_state is not None:
             self._follow_leader(ready.soft_state)
-        if ready.messages:
-            self.transport.send(ready.messages)
-            for message in ready.messages:
-                if message.type is MessageType.SNAPSHOT:
-                    self.snapshots.begin(message)
+        work, first, leads = ready.persist, ready.messages, self.is_leader
+        rest: tuple[Message, ...] = ()
+        at_once = work if work and not ready.snapshot and self._writer.is_quick(work) else None
+        if at_once and leads:
+            first, rest = self._notice.quick.split(first, len(self.node.configuration.voters))
+        self.transport.send(first)
         if ready.snapshot is not None:
-            self._install(ready.snapshot, ready.persist)
-        elif ready.persist is not None:
-            self._writer.submit(ready.persist, self._persisted)
+            self._install(ready.snapshot, work)
+        elif work is not None and not at_once:
+            self._writer.submit(work, self._persisted)
+        if at_once and not leads:
+            self._write(at_once)  # the leader waits for it
         if ready.committed_entries:
             self._apply(ready.committed_entries)
         for state in ready.read_states:
             self.reads.confirm(state.context, state.index)
+        if at_once and leads:
+            self.on_turn_end()  # whoever was answered just now waits for no other sync
+            self._write(at_once)
+            self.transport.send(rest)
+        self.snapshots.begin_those_of(ready.messages)
+
+    def _write(self, work: PersistWork) -> None:
+        self._writer.write(work)
+        self.transport.send(self.node.persisted())
 
     def _follow_leader(self, state: SoftState) -> None:
         """Adapt to a new leader, role or term."""
@@ -369,10 +385,7 @@ class Member:
             self.leases.follow()
             self.snapshots.cancel()
         if state.leader_id not in (0, self.id):
-            for waiter in self._leader_waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-            self._leader_waiters.clear()
+            self._transfer.other_leads()
         if state.leader_id:
             self.leader_changes += 1
             log.info(
@@ -397,6 +410,7 @@ class Member:
                 return Fate.POSTPONED
             try:
                 self.node.propose(batch.data)
+                self._notice.proposed(self._loop.time())
             except (NotLeader, ProposalDropped):
                 return Fate.POSTPONED
             return Fate.PROPOSED

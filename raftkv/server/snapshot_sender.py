@@ -7,14 +7,14 @@ resumes with the first chunk that the receiver lacks.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from raftkv._native.snapshot_reader import SnapshotReader
 from raftkv.distribution import Distribution
 from raftkv.errors import StoreIOError
 from raftkv.peer.errors import OutcomeUnknown, PeerError
 from raftkv.peer.transport import PeerTransport
-from raftkv.raft.messages import Message, SnapshotMetadata
+from raftkv.raft.messages import Message, MessageType, SnapshotMetadata
 from raftkv.server import snapshot_protocol
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.membership import stored_configuration
@@ -82,6 +82,12 @@ class SnapshotSender:
     def followers(self) -> list[int]:
         """Those to whom a transfer is under way."""
         return list(self._tasks)
+
+    def begin_those_of(self, messages: Iterable[Message]) -> None:
+        """Begin every transfer that is asked for among messages."""
+        for message in messages:
+            if message.type is MessageType.SNAPSHOT:
+                self.begin(message)
 
     def begin(self, message: Message) -> None:
         """Do what a SNAPSHOT message of the node asks for."""

@@ -2,7 +2,7 @@
 
 <data-dir>/member/format     the name and number of this layout
 <data-dir>/member/lock       held by the running member
-<data-dir>/member/log/       LMDB: the Raft log
+<data-dir>/member/log/       the Raft log (`log_directory`)
 <data-dir>/member/state/     LMDB: the key-value state
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from raftkv.storage.directory_sync import sync_directory
 from raftkv.storage.errors import DataDirectoryError
 
-FORMAT = "raftkv member 1\n"
+FORMAT = "raftkv member 2\n"
 """Content of the file `format`; the number changes when an older program could not read on."""
 
 ETCD_NAMES = frozenset({"wal", "snap"})

@@ -1,7 +1,11 @@
-"""The thread that syncs the log, so that the loop never waits for the disk.
+"""Who syncs the log: the loop itself where that is quick, else a thread.
 
-One hand-off each way a sync: a `SimpleQueue` to the thread, `call_soon_threadsafe` back. The first
-error is fatal: nothing more is written, because what is on disk is no longer known.
+A hand-off to a thread and back costs about as much as a quick disk's sync, in time and processor.
+So a small write is done at once, on the loop, as long as syncs were quick lately and nothing waits
+in the thread. Larger writes, and all writes to a slow disk, go to the thread, so that the loop
+gathers the next batch meanwhile: one hand-off each way, a `SimpleQueue` there and
+`call_soon_threadsafe` back. The first error is fatal: nothing more is written, because what is on
+disk is no longer known.
 """
 
 from __future__ import annotations
@@ -11,11 +15,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Protocol
 
 from raftkv.raft.messages import Entry, HardState
 from raftkv.raft.ready import PersistWork
+from raftkv.storage.errors import StorageError
+
+QUICK_SYNC_S_MAX = 0.001
+"""A disk whose syncs take longer than this in the mean may not hold up the loop."""
+
+QUICK_BYTES_MAX = 16 << 10
+"""Data of a write that the loop does itself."""
+
+SYNCS_REMEMBERED = 8
+"""The mean is that of about so many syncs: one slow one is enough to leave the loop alone."""
 
 SYNC_DURATIONS_MAX = 8192
 """Durations kept for the metrics between two scrapes; older ones are forgotten."""
@@ -32,6 +47,13 @@ class WritableLog(Protocol):
 
     def reset(self, index: int, term: int, hard_state: HardState | None) -> None:
         """Drop all entries; the log then begins behind a snapshot at `index`; synced."""
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether `make_spare` would be of use now."""
+
+    def make_spare(self) -> None:
+        """Make room for what will be written later; may run beside everything else."""
 
 
 class LogWriter:
@@ -51,6 +73,10 @@ class LogWriter:
             SimpleQueue()
         )
         self._closed = False
+        self._waiting = 0
+        """Works that the thread has and whose callbacks did not run yet."""
+        self._mean_s = 0.0
+        self._spare_maker: threading.Thread | None = None
         self.sync_durations_s: deque[float] = deque(maxlen=SYNC_DURATIONS_MAX)
         """How long the latest appends took, oldest first; whoever reads may take them out."""
         self.written_bytes = 0
@@ -58,9 +84,34 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
+    def is_quick(self, work: PersistWork) -> bool:
+        """Say whether `write` should do this work: it will not take long, and nothing is under way.
+
+        False for all else, which is `submit`ted.
+        """
+        return (
+            not self._waiting
+            and self._mean_s <= QUICK_SYNC_S_MAX
+            and sum(len(entry.data) for entry in work.entries) <= QUICK_BYTES_MAX
+        )
+
     def submit(self, work: PersistWork, callback: Callable[[], None]) -> None:
         """Write and sync; then run `callback` on the loop. Works are done in order."""
-        self._put(lambda: self._append(work), callback)
+        self._put(lambda: self.write(work), callback)
+
+    def write(self, work: PersistWork) -> None:
+        """Write and sync at once, what `is_quick`. Raises what the log does."""
+        started = time.perf_counter()
+        self._store.append(work.entries, work.hard_state)
+        duration_s = time.perf_counter() - started
+        self.sync_durations_s.append(duration_s)
+        self.written_bytes += sum(entry.size_bytes for entry in work.entries)
+        self._mean_s += (duration_s - self._mean_s) / SYNCS_REMEMBERED
+        if self._store.wants_spare and (
+            self._spare_maker is None or not self._spare_maker.is_alive()
+        ):
+            self._spare_maker = threading.Thread(target=self._make_spare, name="log-spare")
+            self._spare_maker.start()
 
     def truncate_prefix(self, index: int, callback: Callable[[], None] | None = None) -> None:
         """Drop entries at and below `index`, between two appends; then run `callback`."""
@@ -81,17 +132,22 @@ class LogWriter:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
+        if self._spare_maker is not None:
+            self._spare_maker.join()
 
-    def _put(self, write: Callable[[], None], callback: Callable[[], None]) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the log writer is closed")
+
+    def _put(self, write: Callable[[], None], callback: Callable[[], None]) -> None:
+        self._check_open()
+        self._waiting += 1
         self._queue.put((write, callback))
 
-    def _append(self, work: PersistWork) -> None:
-        started = time.perf_counter()
-        self._store.append(work.entries, work.hard_state)
-        self.sync_durations_s.append(time.perf_counter() - started)
-        self.written_bytes += sum(entry.size_bytes for entry in work.entries)
+    def _make_spare(self) -> None:
+        """Failing is no harm yet: whoever needs the room tries again and hears why."""
+        with suppress(StorageError):
+            self._store.make_spare()
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -101,7 +157,11 @@ class LogWriter:
             except Exception as error:
                 self._call(lambda error=error: self._on_fatal(error))  # type: ignore[misc]
                 return
-            self._call(callback)
+            self._call(lambda callback=callback: self._done(callback))  # type: ignore[misc]
+
+    def _done(self, callback: Callable[[], None]) -> None:
+        self._waiting -= 1
+        callback()
 
     def _call(self, callback: Callable[[], None]) -> None:
         try:

@@ -19,7 +19,7 @@ async def test_a_member_that_cannot_write_its_log_stops_and_loses_nothing(tmp_pa
     """The limit on file size plays the full disk."""
     with ProcessCluster(1, tmp_path) as cluster:
         await asyncio.to_thread(cluster.wait_ready)
-        log = cluster.directory / "m0" / "member" / "log" / "data.mdb"
+        (log,) = (cluster.directory / "m0" / "member" / "log").glob("*.log")
         limit = log.stat().st_size + ROOM_BYTES
         resource.prlimit(cluster.pid(0), resource.RLIMIT_FSIZE, (limit, limit))
         acknowledged: list[bytes] = []

@@ -26,6 +26,7 @@ from tests.raftkv.storage.faulty_disk import FAIL_ALWAYS, FAIL_ONCE, SHORT_WRITE
 
 CALLS_MAX = 500
 MAP_BYTES = 1 << 30
+SEGMENT_BYTES = 16 << 10
 
 Picture = Any
 
@@ -58,7 +59,7 @@ class LogOperation(Operation):
     """Something done to a log with synced entries 1 to 30."""
 
     def prepare(self, path: Path) -> None:
-        log = LogStore(str(path / "log"), MAP_BYTES)
+        log = LogStore(str(path / "log"), SEGMENT_BYTES)
         for first in range(1, 30, 3):
             log.append(entries(first, first + 2, 1), HardState(1, 1, first))
         log.put_metadata({"member_id": b"1"})
@@ -68,7 +69,7 @@ class LogOperation(Operation):
         raise NotImplementedError
 
     def run(self, path: Path, arm: Callable[[], None]) -> None:
-        log = LogStore(str(path / "log"), MAP_BYTES)
+        log = LogStore(str(path / "log"), SEGMENT_BYTES)
         arm()
         try:
             self.do(log)
@@ -82,7 +83,7 @@ class LogOperation(Operation):
             log.close()
 
     def see(self, path: Path) -> Picture:
-        log = LogStore(str(path / "log"), MAP_BYTES)
+        log = LogStore(str(path / "log"), SEGMENT_BYTES)
         try:
             found = log.entries(log.first_index, log.last_index + 1, 1 << 40)
             return found, log.first_index, log.hard_state(), log.get_metadata("member_id")

@@ -22,6 +22,8 @@ LAST_INDEX = 200
 FLUSH_EVERY = 17
 TERM = 5
 MAP_BYTES = 1 << 30
+SEGMENT_BYTES = 16 << 10
+"""So that segments are often begun, dropped and used again."""
 
 
 def data_of(index: int) -> bytes:
@@ -105,7 +107,7 @@ def main() -> None:
     os.mkdir(os.path.join(root, "disk"))
     directory = DataDirectory.open(Path(root) / "disk" / "data")
     disk.mark("directory")
-    log = LogStore(str(directory.log_path), MAP_BYTES)
+    log = LogStore(str(directory.log_path), SEGMENT_BYTES)
     log.put_metadata({"member_id": b"1"})
     disk.mark("identity")
     store = open_state(str(directory.state_path))

@@ -34,7 +34,7 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
         ("member/wal/0.wal", "", "data directory of etcd"),
         ("photos/cat.png", "", "not empty and not a data directory of raftkv"),
         ("member/log/data.mdb", "", "it is damaged"),
-        ("member/format", "raftkv member 2\n", "start the version of raftkv that wrote it"),
+        ("member/format", "raftkv member 1\n", "start the version of raftkv that wrote it"),
     ],
 )
 def test_what_is_not_ours_is_refused_and_left_alone(

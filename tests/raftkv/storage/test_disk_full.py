@@ -49,7 +49,7 @@ def open_state(path: Path, member_id: int = MEMBER_ID) -> Driver:
 
 
 def test_a_log_on_a_full_disk_keeps_what_it_acknowledged(disk: Path) -> None:
-    log = LogStore(str(disk / "log"), 1 << 30)
+    log = LogStore(str(disk / "log"))
     acknowledged = 0
 
     def append_for_ever() -> None:
@@ -64,7 +64,7 @@ def test_a_log_on_a_full_disk_keeps_what_it_acknowledged(disk: Path) -> None:
     with pytest.raises(LogIOError, match="it has failed"):
         log.append([Entry(1, acknowledged + 1, EntryKind.NORMAL, b"")])
     log.close()
-    again = LogStore(str(disk / "log"), 1 << 30)
+    again = LogStore(str(disk / "log"))
     assert 10 < again.last_index == acknowledged
     assert again.hard_state().commit == acknowledged - 1
     again.close()
@@ -119,10 +119,10 @@ def test_nothing_is_begun_on_a_full_disk(disk: Path) -> None:
     with pytest.raises(DataDirectoryError, match="No space left"):
         DataDirectory.open(disk / "data")
     with pytest.raises(LogFullError):
-        LogStore(str(disk / "log"), 1 << 30)
+        LogStore(str(disk / "log"))
     with pytest.raises(StoreIOError, match="No space left"):
         open_state(disk / "state")
     (disk / "ballast").unlink()
     DataDirectory.open(disk / "data").close()
-    LogStore(str(disk / "log"), 1 << 30).close()
+    LogStore(str(disk / "log")).close()
     open_state(disk / "state").store.close()

@@ -1,4 +1,4 @@
-"""The Raft log on real LMDB."""
+"""The Raft log in its segment files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pytest
 from raftkv._native.log_store import LogStore
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.messages import Entry, EntryKind, HardState
-from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError, StorageError
+from raftkv.storage.errors import CorruptLogError, StorageError
+
+SMALL = 16 << 10
+"""Bytes of a segment where many are wanted."""
 
 
 def entries(lo: int, hi: int, term: int = 1, size: int = 10) -> list[Entry]:
@@ -106,47 +109,66 @@ def test_the_prefix_is_dropped_and_the_base_kept(tmp_path: Path) -> None:
     log.close()
 
 
+def only_segment(path: Path) -> Path:
+    (segment,) = path.glob("*.log")
+    return segment
+
+
+def flip(file: Path, what: bytes) -> None:
+    """Change one bit in the middle of what is to be found in a file."""
+    raw = bytearray(file.read_bytes())
+    raw[raw.index(what) + len(what) // 2] ^= 1
+    file.write_bytes(raw)
+
+
 def test_a_flipped_byte_is_never_served(tmp_path: Path) -> None:
     log = LogStore(str(tmp_path))
     log.append([Entry(1, 1, EntryKind.NORMAL, b"MARK" * 1000)])
+    flip(only_segment(tmp_path), b"MARK" * 100)
+    with pytest.raises(CorruptLogError, match="does not match its checksum"):
+        log.entries(1, 2, 1 << 20)
     log.close()
-    file = tmp_path / "data.mdb"
-    raw = bytearray(file.read_bytes())
-    at = raw.find(b"MARKMARK")
-    while at >= 0:
-        raw[at] ^= 1
-        at = raw.find(b"MARKMARKMARK", at + 4000)
-    file.write_bytes(raw)
-    log = LogStore(str(tmp_path))
-    try:
-        with pytest.raises(CorruptLogError, match="does not match its checksum"):
-            log.entries(1, 2, 1 << 20)
-    finally:
-        log.close()
-
-
-def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StorageError):
+    with pytest.raises(CorruptLogError, match="a later one is not"):
         LogStore(str(tmp_path))
 
 
-def test_a_full_map_changes_nothing(tmp_path: Path) -> None:
-    """What does not fit is refused whole; the log then takes nothing until it is opened again."""
-    log = LogStore(str(tmp_path), 1 << 20)
-    try:
-        log.append(entries(1, 5), HardState(1, 1, 0))
-        with pytest.raises(LogFullError, match="free disk space"):
-            log.append(entries(5, 30, size=100_000), HardState(2, 2, 4))
-        assert (log.last_index, log.hard_state()) == (4, HardState(1, 1, 0))
-        with pytest.raises(LogIOError, match="it has failed"):
-            log.append(entries(5, 6))
-    finally:
-        log.close()
-    log = LogStore(str(tmp_path), 1 << 20)
-    log.append(entries(5, 6))
-    assert log.entries(1, 6, 1 << 20) == entries(1, 6)
+def test_a_log_of_an_older_format_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"a database")
+    with pytest.raises(StorageError, match="LMDB"):
+        LogStore(str(tmp_path))
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    (tmp_path / f"{1:016x}.log").write_bytes(b"not a segment" * 1000)
+    with pytest.raises(CorruptLogError, match="header"):
+        LogStore(str(tmp_path))
+
+
+def test_a_segment_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    log = LogStore(str(tmp_path))
+    log.append(entries(1, 3))
     log.close()
+    os.truncate(only_segment(tmp_path), 100_000)
+    with pytest.raises(CorruptLogError, match="cut off by"):
+        LogStore(str(tmp_path))
+
+
+def test_segments_that_are_gone_are_missed(tmp_path: Path) -> None:
+    log = LogStore(str(tmp_path), SMALL)
+    log.put_metadata({"member_id": b"1"})
+    for index in range(1, 20):
+        log.append(entries(index, index + 1, size=5000))
+    log.close()
+    segments = sorted(tmp_path.glob("*.log"))
+    assert len(segments) > 3
+    segments[1].unlink()
+    with pytest.raises(CorruptLogError, match="missing"):
+        LogStore(str(tmp_path), SMALL)
+    for segment in segments[2:]:
+        segment.unlink()
+    segments[0].unlink()
+    with pytest.raises(CorruptLogError, match="gone"):
+        LogStore(str(tmp_path), SMALL)
 
 
 def test_a_closed_log_says_so(tmp_path: Path) -> None:

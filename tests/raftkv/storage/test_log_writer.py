@@ -33,6 +33,7 @@ async def test_works_are_done_in_order_and_called_back_on_the_loop(tmp_path: Pat
     assert done == [("synced", 1), ("synced", 2), ("synced", 3)]
     assert (store.first_index, store.last_index) == (3, 3)
     assert len(writer.sync_durations_s) == 3
+    assert writer.is_quick(work(4))
     assert failed == []
     with pytest.raises(RuntimeError):
         writer.submit(work(4), lambda: None)
@@ -43,6 +44,11 @@ async def test_the_first_error_is_fatal_and_ends_all_writing() -> None:
     written: list[int] = []
 
     class FailingLog:
+        wants_spare = False
+
+        def make_spare(self) -> None:
+            raise AssertionError
+
         def append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
             if len(written) == 1:
                 raise OSError(5, "the disk broke")

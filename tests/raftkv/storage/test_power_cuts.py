@@ -22,7 +22,7 @@ from tests.raftkv.storage.faulty_disk import run_child
 from tests.raftkv.storage.power_cut import Disk, Event, Kind, read_recording
 from tests.raftkv.storage.power_cut_child import (
     LAST_INDEX,
-    MAP_BYTES,
+    SEGMENT_BYTES,
     SNAPSHOT_INDEX,
     TERM,
     data_of,
@@ -85,7 +85,7 @@ def check_image(image: Path, marks: list[str]) -> None:
     """Open everything as a member does after a restart, and go on with the log's entries."""
     synced_log, synced_state = promised(marks)
     directory = DataDirectory.open(image / "data")
-    log = LogStore(str(directory.log_path), MAP_BYTES)
+    log = LogStore(str(directory.log_path), SEGMENT_BYTES)
     store = open_state(str(directory.state_path))
     try:
         assert "identity" not in marks or log.get_metadata("member_id") == b"1"
