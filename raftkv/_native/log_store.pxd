@@ -21,7 +21,7 @@ cdef class LogStore:
     cdef uint64_t last             # last index stored; the base index when none is
     cdef uint8_t *buffer           # where frames are put together
     cdef size_t buffer_bytes
-    cdef int read_fd               # an older segment that was read; -1: none
+    cdef int read_fd               # of the segment that was read last; -1: none
     cdef uint64_t read_sequence
 
     cdef int check_open(self) except -1

@@ -385,11 +385,11 @@ cdef class LogStore:
         return window[2][at:at + size]
 
     cdef int descriptor_of(self, uint32_t sequence) except -1:
-        """Return a descriptor to read a segment by; good until another one is asked for."""
-        cdef uint64_t whole
-        if sequence == <uint32_t>self.sequence:
-            return self.fd
-        whole = self.sequence - <uint32_t>(<uint32_t>self.sequence - sequence)
+        """Return a descriptor to read a segment by; good until another one is asked for.
+
+        It is the reader's own: the writer may close or drop the segment at any moment.
+        """
+        cdef uint64_t whole = self.sequence - <uint32_t>(<uint32_t>self.sequence - sequence)
         if self.read_fd < 0 or self.read_sequence != whole:
             self.close_read_fd()
             self.read_fd = os.open(self.directory.segment_path(whole), os.O_RDONLY | os.O_CLOEXEC)
@@ -554,8 +554,6 @@ cdef class LogStore:
         if place != NULL:
             needed = self.sequence - <uint32_t>(<uint32_t>self.sequence - place.sequence)
         while self.oldest < needed:
-            if self.read_sequence == self.oldest:
-                self.close_read_fd()
             self.directory.drop_segment(self.oldest)
             self.oldest += 1
         return 0

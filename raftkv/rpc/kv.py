@@ -92,12 +92,18 @@ class KvService:
             stream.fail(*ERRORS[ErrorCode(code)])
         elif refusal and refusal is not ErrorCode.NOT_SUPPORTED_FOR_LEARNER:
             stream.fail(*ERRORS[refusal])
-        elif SERIALIZABLE_SET in message and pb.RangeRequest.FromString(message).serializable:
+        elif self._is_serializable(message):
             self._serve_range(stream, message)
         elif refusal:
             stream.fail(*ERRORS[refusal])
         else:
             self._member.read(self._serve_range, stream, message)
+
+    def _is_serializable(self, message: bytes) -> bool:
+        # `in` would first take the needle for a number: it makes and drops an exception.
+        return message.find(SERIALIZABLE_SET) >= 0 and bool(
+            pb.RangeRequest.FromString(message).serializable
+        )
 
     def _refusal(self, stream: Stream) -> ErrorCode | None:
         """Say why this member serves no keys now, if so."""

@@ -33,7 +33,6 @@ async def test_works_are_done_in_order_and_called_back_on_the_loop(tmp_path: Pat
     assert done == [("synced", 1), ("synced", 2), ("synced", 3)]
     assert (store.first_index, store.last_index) == (3, 3)
     assert len(writer.sync_durations_s) == 3
-    assert writer.is_quick(work(4))
     assert failed == []
     with pytest.raises(RuntimeError):
         writer.submit(work(4), lambda: None)
@@ -71,3 +70,57 @@ async def test_the_first_error_is_fatal_and_ends_all_writing() -> None:
     await asyncio.sleep(0)
     assert isinstance(error, OSError)
     assert (written, called) == ([1], [1])
+
+
+class TimedLog:
+    """A log whose syncs take as long as it is told."""
+
+    wants_spare = False
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.sync_s = 0.0001
+        self.written: list[int] = []
+
+    def append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
+        self.now_s += self.sync_s
+        self.written.append(entries[0].index)
+
+    def truncate_prefix(self, index: int) -> None:
+        raise AssertionError
+
+    def reset(self, index: int, term: int, hard_state: HardState | None) -> None:
+        raise AssertionError
+
+    def make_spare(self) -> None:
+        raise AssertionError
+
+
+async def test_the_loop_itself_writes_what_is_small_while_the_disk_is_quick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = TimedLog()
+    monkeypatch.setattr("raftkv.storage.log_writer.time.perf_counter", lambda: log.now_s)
+    failed: list[Exception] = []
+    writer = LogWriter(log, asyncio.get_running_loop(), failed.append)
+    assert writer.is_quick(work(1))
+    writer.write(work(1))
+    large = PersistWork(None, (Entry(1, 2, EntryKind.NORMAL, bytes(1 << 20)),))
+    assert not writer.is_quick(large)
+    done = asyncio.Event()
+    writer.submit(large, done.set)
+    assert not writer.is_quick(work(3)), "what is under way comes first"
+    await done.wait()
+    assert writer.is_quick(work(3))
+    log.sync_s = 0.02
+    writer.write(work(3))
+    assert not writer.is_quick(work(4)), "one slow sync is enough"
+    log.sync_s = 0.0001
+    for index in range(4, 40):
+        done.clear()
+        writer.submit(work(index), done.set)
+        await done.wait()
+    assert writer.is_quick(work(40)), "the disk has recovered"
+    writer.close()
+    assert log.written == list(range(1, 40))
+    assert not failed
