@@ -16,19 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from raftkv._native.http2 import MethodTable, Stream, StreamHandler
-from raftkv.errors import ERRORS, ErrorCode
+from raftkv._native.waiter import Waiter
+from raftkv.errors import ErrorCode
+from raftkv.rpc.auth_call import GuardedCall, UnaryCall
 from raftkv.rpc.auth_identity import NOBODY, Identity
 from raftkv.rpc.auth_judged import JudgedStream
 from raftkv.rpc.auth_rules import FREE, Facts, Rule, rule_for
 from raftkv.rpc.auth_watch import GuardedWatch
-from raftkv.rpc.grpc_status import status_of
 from raftkv.rpc.rate_limits import RateLimits
 from raftkv.rpc.watch import WatchCall
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.member import Member
+from raftkv.server.reads import Serve
 from raftkv.server.store import Store
 
 __all__ = ["AuthGate", "GuardedMethodTable"]
@@ -37,9 +39,6 @@ UnaryHandler = Callable[[Stream, bytes], object]
 OpenHandler = Callable[[Stream], StreamHandler]
 
 WATCH = "/etcdserverpb.Watch/Watch"
-
-AGAIN_MAX = 32
-"""How often a call is judged anew because users, roles or permissions changed under it."""
 
 
 class AuthGate:
@@ -61,7 +60,7 @@ class AuthGate:
                 return handler(stream, message)
             if rule is None:
                 return self.enter(NOBODY, handler, stream, message)
-            return self._judge_call(rule, handler, stream, message, AGAIN_MAX)
+            return UnaryCall(self, rule, handler, stream, message).begin()
 
         return guarded
 
@@ -96,10 +95,6 @@ class AuthGate:
         """Whether authentication is off."""
         return self._auth.stamp is None
 
-    def refuse(self, rule: Rule, stream: Stream, request: Message | None) -> ErrorCode | None:
-        """Return why this call may not be, if so."""
-        return self.refuse_by_name(rule, self._identity.of(stream), request)
-
     def name_of(self, stream: Stream) -> str | ErrorCode:
         """Return who calls, or what is wrong with his token."""
         return self._identity.of(stream)
@@ -124,80 +119,20 @@ class AuthGate:
         finally:
             CHECKED.reset(token)
 
-    def _judge_call(
-        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes, attempts: int
-    ) -> object:
-        if rule.malformed is not None:
-            code = rule.malformed(self._member.store, message)
-            if code:
-                return stream.fail(*ERRORS[ErrorCode(code)])
-        try:
-            request = rule.request.FromString(message) if rule.request else None
-        except DecodeError as error:
-            return stream.fail(*status_of(error))
-        name = self._identity.of(stream)
-        refusal = self.refuse_by_name(rule, name, request)
-        if refusal or isinstance(name, ErrorCode):
-            return stream.fail(*ERRORS[refusal or ErrorCode.PERMISSION_DENIED])
-        judged = JudgedStream(stream)
-        if rule.reads(self._member.store, message):
-            judged.watch_over(lambda: self._refuse_now(rule, name, request))
-        if rule.again and attempts:
-            judged.try_again(lambda: self._again(rule, handler, stream, message, attempts - 1))
-        caller = name if rule.at_apply else NOBODY
-        return self.enter(caller, handler, cast(Stream, judged), message)
-
-    def _again(
-        self, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes, attempts: int
-    ) -> object:
-        if self.is_open:
-            return handler(stream, message)
-        return self._judge_call(rule, handler, stream, message, attempts)
-
-    def _refuse_now(self, rule: Rule, name: str, request: Message | None) -> ErrorCode | None:
+    def refuse_now(
+        self, rule: Rule, name: str | ErrorCode, request: Message | None
+    ) -> ErrorCode | None:
         """Return why somebody may not see an answer that is about to leave, if so."""
         return None if self.is_open else self.refuse_by_name(rule, name, request)
 
+    @property
+    def can_catch_up(self) -> bool:
+        """Whether there is a leader to ask."""
+        return self._member.node.leader_id != 0
 
-class GuardedCall:
-    """A streaming call each of whose messages is judged; one refused ends the call."""
-
-    def __init__(
-        self, gate: AuthGate, rule: Rule, judged: JudgedStream, inner: StreamHandler
-    ) -> None:
-        self._gate = gate
-        self._rule = rule
-        self._judged = judged
-        self._inner = inner
-
-    def on_message(self, message: bytes) -> None:
-        """Judge one message and pass it on."""
-        gate, stream = self._gate, self._judged.stream
-        if gate.is_open:
-            self._inner.on_message(message)
-            return
-        try:
-            request = self._rule.request.FromString(message) if self._rule.request else None
-        except DecodeError as error:
-            stream.finish(*status_of(error))
-            return
-        refusal = gate.refuse(self._rule, stream, request)
-        if refusal:
-            stream.finish(*ERRORS[refusal])
-            return
-        if self._rule.reads(gate.store, message):
-            self._judged.watch_over(
-                lambda: None if gate.is_open else gate.refuse(self._rule, stream, request)
-            )
-        gate.enter(NOBODY, self._inner.on_message, message)
-
-    def on_half_close(self) -> None:
-        """Pass it on."""
-        self._inner.on_half_close()
-
-    def on_closed(self) -> None:
-        """Pass it on."""
-        self._inner.on_closed()
+    def catch_up(self, go_on: Serve, waiter: Waiter) -> None:
+        """Call `go_on` once this member is level with now, or `waiter.fail` where it cannot be."""
+        self._member.read(go_on, waiter, b"")
 
 
 class GuardedMethodTable(MethodTable):

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from raftkv._native.http2 import Stream
 from raftkv.errors import ERRORS, ErrorCode, GrpcStatus
 from raftkv.pb.etcd import rpc_pb2 as pb
+from raftkv.rpc.auth_call import InOrder
 from raftkv.rpc.auth_rules import Rule
 from raftkv.rpc.watch import WatchCall
 from raftkv.server.member import Member
@@ -25,15 +26,14 @@ __all__ = ["GuardedWatch", "cancel_reason"]
 REFUSED_ID = -1
 
 
-class GuardedWatch:
+class GuardedWatch(InOrder):
     """The requests of one watch stream; whoever may not watch a range hears it on the stream."""
 
     def __init__(
         self, gate: AuthGate, rule: Rule, stream: Stream, inner: WatchCall, member: Member
     ) -> None:
-        self._gate = gate
+        super().__init__(gate, stream, self._judge)
         self._rule = rule
-        self._stream = stream
         self._inner = inner
         self._member = member
         self._name: str | None = None
@@ -54,10 +54,15 @@ class GuardedWatch:
 
     def on_message(self, message: bytes) -> None:
         """Judge a request to watch; everything else concerns watchers that were judged."""
+        self.take(message)
+
+    def _judge(self, message: bytes, is_final: bool) -> bool:
         refusal = None if self._gate.is_open else self._refuse(message)
         if refusal is None:
             self._inner.on_message(message)
-            return
+            return True
+        if not is_final:
+            return False
         response = pb.WatchResponse(
             header=self._member.header(),
             watch_id=REFUSED_ID,
@@ -66,6 +71,7 @@ class GuardedWatch:
             cancel_reason=cancel_reason(refusal),
         )
         self._stream.send(response.SerializeToString())
+        return True
 
     def _refuse(self, message: bytes) -> ErrorCode | None:
         try:
@@ -81,6 +87,11 @@ class GuardedWatch:
         return refusal
 
     def on_half_close(self) -> None:
+        """Pass it on, in its turn."""
+        if not self.take(None):
+            self.on_end()
+
+    def on_end(self) -> None:
         """Pass it on."""
         self._inner.on_half_close()
 

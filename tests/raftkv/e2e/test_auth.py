@@ -225,6 +225,11 @@ async def test_tokens_are_good_everywhere_and_outlive_leaders_and_processes(
             await members.ask(1, enable())
             code, _ = await members.refusal(0, user_list(), root)
             assert code is grpc.StatusCode.UNAUTHENTICATED, "turning it off voids every token"
+            root = await members.token(2, "root")
+            for _ in range(20):
+                await members.ask(0, revoke_role("u", "r"), root)
+                await members.ask(1, grant_role("u", "r"), root)
+                await members.ask(2, put(b"a"), await members.token(0, "root"))
 
 
 async def test_a_token_lives_while_it_is_used_anywhere(tmp_path: Path) -> None:
@@ -267,6 +272,7 @@ async def test_a_member_that_lags_lets_nothing_through(cluster: ProcessCluster) 
                 cluster.resume(late)
             answers = await asyncio.gather(*asked, return_exceptions=True)
             if call[0].endswith("GrantRole"):
+                assert all(hasattr(one, "header") for one in answers), "granted is granted"
                 continue
             for answer in answers:
                 assert isinstance(answer, grpc.aio.AioRpcError), call[0]
