@@ -12,6 +12,7 @@ from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_judged import is_judged
 from raftkv.rpc.large_range import LargeRanges
 from raftkv.rpc.require_leader import lacks_leader
+from raftkv.rpc.turn_budget import TurnBudget
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
 
@@ -31,6 +32,7 @@ class KvService:
         self._member = member
         self._store = member.store
         store = member.store
+        self._turn = TurnBudget()
         self._large_ranges = LargeRanges(store) if isinstance(store, MvccStore) else None
         self._bytes_max = member.config.request_bytes_max
         self.put_count = self.delete_count = self.txn_count = self.range_count = 0
@@ -132,12 +134,21 @@ class KvService:
 
     def _answer_range(self, waiter: Waiter, message: bytes) -> None:
         """Answer at once, or in pieces where that would be long and a stream waits."""
-        term = self._member.node.term
         large = self._large_ranges
         if large is None or not isinstance(getattr(waiter, "stream", waiter), Stream):
-            _answer(waiter, self._store.range(message, term))
+            _answer(waiter, self._store.range(message, self._member.node.term))
             return
+        if self._turn.must_wait():
+            self._turn.defer(lambda: self._answer_small(large, waiter, message))
+        else:
+            self._answer_small(large, waiter, message)
+
+    def _answer_small(self, large: LargeRanges, waiter: Waiter, message: bytes) -> None:
+        """Answer within the turn's budget, or begin to send pieces."""
+        term = self._member.node.term
         answer = large.small(message, term)
+        if isinstance(answer, bytes):
+            self._turn.spend(len(answer))
         if answer is None:
             large.begin(cast(Stream, waiter), message, term)
         else:
