@@ -40,10 +40,13 @@ class Credentials:
 
 
 def parse_endpoint(endpoint: str) -> tuple[str, bool]:
-    """Read `host:port` or an http(s) URL as (gRPC target, whether TLS is asked for).
+    """Read `host:port`, an http(s) URL or unix(s)://path as (gRPC target, whether it is TLS).
 
     Raises ValueError on another scheme or an empty host.
     """
+    for scheme in ("unix", "unixs"):
+        if endpoint.startswith(f"{scheme}://"):
+            return f"unix:{endpoint.removeprefix(f'{scheme}://')}", scheme == "unixs"
     if "://" not in endpoint:
         endpoint = f"http://{endpoint}"
     parts = urlsplit(endpoint)

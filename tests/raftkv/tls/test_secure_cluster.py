@@ -195,4 +195,5 @@ def test_plain_tls_and_unix_listeners_stand_side_by_side(tmp_path: Path) -> None
         assert ctl.run(cluster.endpoints[0], "put", "a", "b") == "OK\n"
         assert ctl.run(urls[1], f"--cacert={authority.ca}", "get", "a") == "a\nb\n"
         assert ctl.run(urls[2], "get", "a") == "a\nb\n"
+        assert raftctl(urls[2], "get", "a") == "a\nb\n"
     assert not unix.exists()
