@@ -266,7 +266,7 @@ async def test_a_member_that_lags_lets_nothing_through(cluster: ProcessCluster) 
                 await members.ask(other, call, root)
                 asked = [
                     asyncio.ensure_future(members.ask(late, one, user))
-                    for one in (get(b"a"), put(b"a", b"late"))
+                    for one in (get(b"a"), put(b"a", call[0].encode()))
                 ]
             finally:
                 cluster.resume(late)
@@ -277,7 +277,7 @@ async def test_a_member_that_lags_lets_nothing_through(cluster: ProcessCluster) 
             for answer in answers:
                 assert isinstance(answer, grpc.aio.AioRpcError), call[0]
                 assert answer.code() is not grpc.StatusCode.INTERNAL
-            assert (await members.ask(leader, get(b"a"), root)).kvs[0].value != b"late"
+            assert (await members.ask(leader, get(b"a"), root)).kvs[0].value != call[0].encode()
         await members.ask(leader, user_add("u"), root)
         await members.clear()
 
