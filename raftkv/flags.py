@@ -226,9 +226,9 @@ def _refused(why: str, **names: type) -> tuple[Flag, ...]:
 
 
 _ACCEPTED = (
+    *_accepted("the log lives in the data directory; put that on the fast disk", wal_dir=str),
     *_accepted(
-        "there are no WAL or snapshot files to keep or place: one log, one state, bounded by need",
-        wal_dir=str,
+        "the log recycles its segments, and a snapshot is the state itself: no files pile up",
         max_snapshots=int,
         max_wals=int,
     ),

@@ -109,7 +109,8 @@ def run(suite: Suite, pifpaf: Path) -> bool:
     """Run one suite and tell how many of its cases passed."""
     programs = environment(suite.name, (*suite.needs, f"{suite.name}=={suite.version}"))
     source = unpacked(suite, programs)
-    tests = (str(programs / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir=.")
+    tests = (str(programs / "python"), *pytest)
     with tempfile.TemporaryDirectory() as links:
         (Path(links) / "etcd").symlink_to(BIN / "raftkv")
         done = subprocess.run(
