@@ -72,9 +72,9 @@ def open_snapshot(
 
 
 def open_database(path: Path) -> BboltFile:
-    """Open the file `member/snap/db` of an etcd that does not run.
+    """Open the file `member/snap/db` of an etcd that does not run, or a snapshot of whatever kind.
 
-    Raises BboltError, also where a process holds the file open.
+    Raises BboltError, also where an etcd has the file locked.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -86,7 +86,7 @@ def open_database(path: Path) -> BboltFile:
         ) from error
     finally:
         os.close(fd)
-    return BboltFile(path)
+    return open_snapshot(path, HashCheck.IF_THERE)
 
 
 def status_of(file: BboltFile, progress: Progress = lambda _done, _size: None) -> SnapshotStatus:

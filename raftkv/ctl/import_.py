@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from raftkv.bbolt.file import BboltFile
-from raftkv.bbolt.snapshot_file import HashCheck, open_database, open_snapshot
+from raftkv.bbolt.snapshot_file import open_database
 from raftkv.client import CompactedError
 from raftkv.ctl import output
 from raftkv.ctl.command import Command, Context
@@ -49,11 +49,7 @@ async def _from_file(path: Path, line: Line) -> None:
 
 def _opened(path: Path) -> BboltFile:
     """Open a snapshot, a database, or the database of a data directory."""
-    if path.is_dir():
-        return open_database(path / DATABASE_IN_DIRECTORY)
-    if path.name == DATABASE_IN_DIRECTORY.name:
-        return open_database(path)
-    return open_snapshot(path, HashCheck.IF_THERE)
+    return open_database(path / DATABASE_IN_DIRECTORY if path.is_dir() else path)
 
 
 async def _from_endpoints(endpoints: str, context: Context, line: Line) -> None:

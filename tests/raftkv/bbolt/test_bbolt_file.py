@@ -112,6 +112,12 @@ def test_cycles_and_strange_pages(database: bytes) -> None:
         struct.pack_into("<Q", damaged, branch * PAGE + 40, value)
         with pytest.raises(BboltError, match=text):
             read_all(bytes(damaged))
+    swapped = bytearray(database)
+    second = struct.unpack_from("<Q", database, branch * PAGE + 40)[0]
+    struct.pack_into("<Q", swapped, branch * PAGE + 24, second)
+    struct.pack_into("<Q", swapped, branch * PAGE + 40, child)
+    with pytest.raises(BboltError, match="comes after"):
+        read_all(bytes(swapped))
     for value, text in ((1 << 31, "overflows"), (size, "beyond|two places")):
         damaged = bytearray(database)
         struct.pack_into("<I", damaged, child * PAGE + 12, value)

@@ -329,6 +329,28 @@ def test_a_killed_restore_leaves_nothing_that_starts(tmp_path: Path) -> None:
     driver.store.close()
 
 
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """Here the limit of a file's size stands for the disk's."""
+    path, target = tmp_path / "s.db", tmp_path / "data"
+    store = MvccStore(str(tmp_path / "source"), cluster_id=CLUSTER_ID, member_id=MEMBER_ID)
+    driver = Driver(store)
+    for number in range(200):
+        driver.put(b"k%d" % number, b"v" * 20_000)
+    save(store, path)
+    store.close()
+    limited = 'ulimit -f 2048; exec "$0" -m raftkv.ctl.cli import "$@"'
+    done = subprocess.run(
+        ["bash", "-c", limited, sys.executable, f"--from-file={path}", f"--data-dir={target}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 6, done
+    assert "cannot write" in done.stderr
+    assert not target.exists()
+
+
 RESTORE = """
 import sys
 from pathlib import Path
