@@ -81,7 +81,7 @@ class UnaryCall:
         gate, rule = self._gate, self._rule
         judged = JudgedStream(self._stream)
         if rule.reads(gate.store, self._message):
-            judged.watch_over(lambda: gate.refuse_now(rule, name, request))
+            judged.watch_over(gate.judge_of(rule, self._stream, name, request))
         if rule.again and self._attempts:
             self._attempts -= 1
             judged.try_again(self._begin_anew)
@@ -219,7 +219,7 @@ class GuardedCall(InOrder):
                 stream.finish(*ERRORS[refusal])
             return is_final
         if rule.reads(gate.store, message):
-            self._judged.watch_over(lambda: gate.refuse_now(rule, name, request))
+            self._judged.watch_over(gate.judge_of(rule, stream, name, request))
         gate.enter(NOBODY, self._inner.on_message, message)
         return True
 

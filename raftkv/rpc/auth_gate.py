@@ -119,11 +119,22 @@ class AuthGate:
         finally:
             CHECKED.reset(token)
 
-    def refuse_now(
-        self, rule: Rule, name: str | ErrorCode, request: Message | None
-    ) -> ErrorCode | None:
-        """Return why somebody may not see an answer that is about to leave, if so."""
-        return None if self.is_open else self.refuse_by_name(rule, name, request)
+    def judge_of(
+        self, rule: Rule, stream: Stream, name: str | ErrorCode, request: Message | None
+    ) -> Callable[[], ErrorCode | None]:
+        """Return what says why an answer that is about to leave may not be seen, if so.
+
+        Where users have changed since now, the token is looked at again, too: it may be void.
+        """
+        stamp = self._auth.stamp
+
+        def judge() -> ErrorCode | None:
+            if self.is_open:
+                return None
+            caller = name if self._auth.stamp is stamp else self.name_of(stream)
+            return self.refuse_by_name(rule, caller, request)
+
+        return judge
 
     @property
     def can_catch_up(self) -> bool:
