@@ -61,10 +61,11 @@ def line_of(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
-def eventually(condition: Callable[[], bool], what: str) -> None:
+def eventually(condition: Callable[[], bool], what: str | Callable[[], str]) -> None:
     deadline = time.monotonic() + 15
     while not condition():
-        assert time.monotonic() < deadline, what
+        if time.monotonic() >= deadline:
+            raise AssertionError(what if isinstance(what, str) else what())
         time.sleep(0.05)
 
 
@@ -148,33 +149,46 @@ def test_members_come_and_go(ctl: Etcdctl, all_of: str, three_members: ProcessCl
 
 
 def test_the_leadership_moves(ctl: Etcdctl, all_of: str) -> None:
-    def roles() -> dict[str, bool]:
-        told = json.loads(ctl.run(all_of, "endpoint", "status", "-w", "json"))
-        return {
-            f"{one['Status']['header']['member_id']:x}": one["Status"]["leader"]
-            == one["Status"]["header"]["member_id"]
-            for one in told
-        }
+    """From one follower after the other, until one attempt meets no election of a busy machine."""
+    last = ""
 
-    before = roles()
-    (leader,) = (one for one, leads in before.items() if leads)
-    heir = next(one for one, leads in before.items() if not leads)
-    told = ctl.run(all_of, "move-leader", heir)
-    assert told == f"Leadership transferred from {leader} to {heir}\n"
-    eventually(lambda: roles()[heir], "the leadership did not move")
+    def leaders() -> tuple[list[str], list[str]]:
+        """Return who leads, and who follows."""
+        told = json.loads(ctl.run(all_of, "endpoint", "status", "-w", "json"))
+        ids = {one["Status"]["header"]["member_id"]: one["Status"]["leader"] for one in told}
+        return (
+            [f"{one:x}" for one, leader in ids.items() if leader == one],
+            [f"{one:x}" for one, leader in ids.items() if leader != one],
+        )
+
+    def move() -> bool:
+        nonlocal last
+        leading, following = leaders()
+        if len(leading) != 1:
+            last = f"leaders: {leading}"
+            return False
+        done = ctl.attempt(all_of, "move-leader", following[0])
+        last = done.stdout + done.stderr
+        told = f"Leadership transferred from {leading[0]} to {following[0]}\n"
+        return done.stdout == told and leaders()[0] == following[:1]
+
+    eventually(move, lambda: f"the leadership did not move: {last}")
 
 
 def test_hashes_of_all_members_agree(ctl: Etcdctl, all_of: str, prefix: str) -> None:
     ctl.run(all_of, "put", prefix, "x")
     revision = json.loads(ctl.run(all_of, "get", prefix, "-w", "json"))["header"]["revision"]
+    last = ""
 
-    def hashes() -> set[int] | None:
+    def agree() -> bool:
+        nonlocal last
         done = ctl.attempt(all_of, "endpoint", "hashkv", f"--rev={revision}", "-w", "json")
+        last = done.stdout + done.stderr
         if done.returncode:
-            return None  # a member is behind that revision
-        return {one["HashKV"]["hash"] for one in json.loads(done.stdout)}
+            return False  # a member is behind that revision
+        return len({one["HashKV"]["hash"] for one in json.loads(done.stdout)}) == 1
 
-    eventually(lambda: len(hashes() or ()) == 1, "the hashes differ")
+    eventually(agree, lambda: f"the hashes differ: {last}")
 
 
 def test_every_member_of_the_cluster_is_asked(ctl: Etcdctl, three_members: ProcessCluster) -> None:
