@@ -57,6 +57,7 @@ BUGS = (
     Bug(server.answer_for_others, worlds.ordinary, 5),
     Bug(server.renew_without_effect, worlds.ordinary, 10),
     Bug(server.expire_at_promotion, worlds.ordinary, 10),
+    Bug(server.renew_what_others_count, worlds.renewing, 15),
     Bug(server.never_expire, worlds.ordinary, 5),
     Bug(server.trim_what_is_not_flushed, worlds.ordinary, 40),
     Bug(server.snapshot_without_membership, worlds.snapshotting, 5),

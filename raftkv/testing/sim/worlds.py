@@ -22,6 +22,7 @@ __all__ = [
     "ordinary",
     "parting",
     "reading",
+    "renewing",
     "snapshotting",
 ]
 
@@ -108,6 +109,28 @@ def reading(seed: int) -> Plan:
         election_ticks=dice.choice((3, 10)),
         requests=requests,
         quality=NetworkQuality(delay_us_max=dice.choice((5, 60)) * MS),
+    )
+
+
+def renewing(seed: int) -> Plan:
+    """Clients do little but keep leases alive, while leaders crash and are cut off."""
+    dice = random.Random(f"renewing {seed}")
+    end_us = 12 * SECOND
+    plan = draw_plan(seed)
+    requests = tuple(
+        replace(
+            request,
+            think_us=request.think_us % (400 * MS),
+            kind=dice.choice(("grant", "keep_alive", "keep_alive", "keep_alive")),
+        )
+        for request in plan.requests
+    )
+    return _world(
+        seed,
+        _every(dice, end_us, 700 * MS, "crash crash isolate", LEADER, 600 * MS),
+        duration_us=end_us,
+        election_ticks=3,
+        requests=requests,
     )
 
 

@@ -93,10 +93,15 @@ def expire_at_promotion(patch: Patch) -> None:
     def promote(self: Any, now: float, _extension_s: float) -> None:
         honest(self, now, 0.0)
         self._deadline = dict.fromkeys(self._deadline, now)
-        self._queued = dict(self._deadline)
-        self._rebuild_heap()
+        for lease_id in self._deadline:
+            self._expiries.put(lease_id, now)
 
     honest = patch.set(Lessor, "promote", promote)
+
+
+def renew_what_others_count(patch: Patch) -> None:
+    """A leader renews a lease without telling those who count its time since the grant."""
+    patch.set(Lessor, "is_settled", lambda self, lease_id: False)
 
 
 def never_expire(patch: Patch) -> None:
