@@ -36,6 +36,8 @@ PROGRESS_INTERVAL_S, IDLE_PROGRESS_INTERVAL_S = 0.25, 10.0
 """How often the source is asked how far its watch has come: where an end is waited for, and else,
 so that a copy of keys that nobody changes can go on after the source's next compaction."""
 WRITE_OVERHEAD_BYTES = 32
+FIRST_IN_ORDER = {(3, 4): (3, 4, 25), (3, 5): (3, 5, 8)}
+"""By minor version, the first etcd whose reports of progress keep their place among events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,8 @@ class Mirror:
         self._keys = keys
         self._txn_ops_max = txn_ops_max
         self._moved = moved
-        self._reported = 0
-        """By the report of progress that came last, 0 where an event came after it."""
+        self._reports_count = False
+        """Whether the source's reports of progress are to be believed."""
 
     async def run(self, *, until_level: bool) -> None:
         """Copy the base, if it is not complete, then follow the source.
@@ -138,6 +140,7 @@ class Mirror:
                 f" {status.header.cluster_id:x}"
             )
         self.place = replace(self.place, source_cluster_id=status.header.cluster_id)
+        self._reports_count = _reports_in_order(status.version)
 
     async def _current_revision(self) -> int:
         answer = await self._source.range(pb.RangeRequest(key=self._keys.first, count_only=True))
@@ -199,8 +202,12 @@ class Mirror:
         """Watch on from the place; until it is at `target`, or for ever where that is 0."""
         if target and self.place.revision >= target:
             return
+        keys = self._keys
+        if target and not self._reports_count:
+            # Every revision has an event then, so the target's is sure to come.
+            keys = Keys()
         watch = self._source.watch(
-            self._keys.first, self._keys.range_end, start_revision=self.place.revision + 1
+            keys.first, keys.range_end, start_revision=self.place.revision + 1
         )
         async with watch:
             interval_s = PROGRESS_INTERVAL_S if target else IDLE_PROGRESS_INTERVAL_S
@@ -209,8 +216,8 @@ class Mirror:
                 async for response in watch:
                     if response.events:
                         await self._take(response)
-                    else:
-                        self._take_report(response.header.revision)
+                    elif self._reports_count:
+                        self._move(response.header.revision, response.header.revision)
                     if target and self.place.revision >= target:
                         return
             finally:
@@ -218,9 +225,10 @@ class Mirror:
 
     async def _take(self, response: pb.WatchResponse) -> None:
         """Write the events of one response, then note the last revision, which it completes."""
-        self._reported = 0
         batch = _Batch(self._txn_ops_max)
         for event in response.events:
+            if not event.kv.key.startswith(self._keys.prefix):
+                continue
             key = self._keys.renamed(event.kv.key)
             if not batch.has_room(event.kv) or key in batch.keys:
                 await self._write(batch)
@@ -233,14 +241,6 @@ class Mirror:
                 batch.put(key, event.kv.value)
         await self._write(batch)
         self._move(response.events[-1].kv.mod_revision, response.header.revision)
-
-    def _take_report(self, revision: int) -> None:
-        """Believe a report of progress when the next one comes, and no event in between.
-
-        Before 3.5.8 and 3.4.25 etcd's reports overtake events (etcd #15220).
-        """
-        self._move(self._reported, revision)
-        self._reported = revision
 
     def _move(self, revision: int, source_revision: int) -> None:
         self.place = replace(self.place, revision=max(self.place.revision, revision))
@@ -308,6 +308,18 @@ def _next_limit(page: pb.RangeResponse, limit: int) -> int:
     if size < PAGE_BYTES // 2:
         return min(PAGE_KEYS_MAX, limit * 2)
     return limit
+
+
+def _reports_in_order(version: str) -> bool:
+    """Tell whether an etcd reports only progress whose events it has sent (etcd #15220).
+
+    Before 3.4.25 and 3.5.8 reports overtake events; what goes by them loses some.
+    """
+    try:
+        major, minor, patch = (int(part) for part in version.split("-")[0].split("."))
+    except ValueError:
+        return False
+    return (major, minor, patch) >= FIRST_IN_ORDER.get((major, minor), (3, 6, 0))
 
 
 async def _ask_for_progress(watch: Watch, interval_s: float) -> None:

@@ -72,7 +72,7 @@ async def test_a_cluster_that_runs(etcd: str, target: ProcessCluster, tmp_path: 
             text = await asyncio.to_thread(_import, server, target, tmp_path, "--once")
             assert "level with the source" in text
         there = await values(server.endpoint, b"from/")
-        assert await values(target.endpoints[0], b"to/") == there
+        assert await values(target.endpoints[0], f"{tmp_path.name}/".encode()) == there
         assert there[b"new"] == b"x" * 1_500_000
         assert len(there) > 100
         assert not await values(target.endpoints[0], b"other")
@@ -93,7 +93,7 @@ def _import(server: StockEtcd, target: ProcessCluster, directory: Path, *flags: 
         f"--endpoints={target.endpoints[0]}",
         f"--resume-file={directory / 'resume.json'}",
         "--prefix=from/",
-        "--dest-prefix=to/",
+        f"--dest-prefix={directory.name}/",
         "--max-txn-ops=100",
         *flags,
     )
