@@ -1,7 +1,8 @@
 """What a lease promises: its keys stay for a TTL after a successful renewal, and then they go.
 
 The first is checked at every end of a lease that nobody asked for; the second whenever the cluster
-was left in peace for long enough, because each new leader grants every lease its whole TTL again.
+was left in peace for long enough, because a new leader gives leases that were renewed lately their
+whole TTL again, and all leases an election timeout more.
 """
 
 from __future__ import annotations
