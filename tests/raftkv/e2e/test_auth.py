@@ -215,6 +215,7 @@ async def test_tokens_are_good_everywhere_and_outlive_leaders_and_processes(
                 await until(lambda member=member: put_somewhere(members, member, user))  # type: ignore[misc]
                 assert (await members.refusal(member, put(b"x"), user))[0] is DENIED
                 assert (await members.refusal(member, put(b"a")))[0] is not DENIED
+                assert await asyncio.to_thread(cluster.is_healthy, member), "/health needs no user"
             await members.ask(0, change_password("u", "other"), root)
             for member in range(3):
                 code, text = await members.refusal(member, get(b"a"), user)
