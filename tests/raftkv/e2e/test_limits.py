@@ -6,6 +6,7 @@ Small versions of `python -m bench.limits`, which has the figures.
 import asyncio
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,17 @@ async def test_a_large_range_that_a_compaction_overtakes_ends_in_an_error(
             while (await slow.receive())[0] != RST_STREAM:
                 pass
         assert slow.received_bytes < 24 * MIB
+
+
+async def test_rates_are_kept_where_flags_ask_for_it(tmp_path: Path) -> None:
+    flags = ["--rate-limit-per-prefix=hot/=0.001:2"]
+    cluster = ProcessCluster(1, tmp_path, flags)
+    with cluster:
+        cluster.wait_ready()
+        async with Client(cluster.endpoints) as client:
+            await client.put(b"hot/a", b"")
+            await client.get(b"hot/a")
+            with pytest.raises(ClientError, match="too many requests"):
+                await client.put(b"hot/b", b"")
+            for number in range(10):
+                await client.put(b"cold/%d" % number, b"")
