@@ -94,8 +94,13 @@ class UnaryCall:
         asyncio.get_running_loop().call_later((tried - 1) * AGAIN_AFTER_S, self._begin_if_wanted)
 
     def _begin_if_wanted(self) -> None:
-        if not self._stream.closed:
+        """Begin, unless the caller has gone; what goes wrong ends this call, not the turn."""
+        if self._stream.closed:
+            return
+        try:
             self.begin()
+        except Exception as error:
+            self._stream.finish(*status_of(error))
 
     def _refuse(self, refusal: ErrorCode, request: Message | None) -> object:
         if self._is_level or _is_local(request) or not self._gate.can_catch_up:
@@ -160,9 +165,17 @@ class InOrder:
         return True
 
     def _go_on(self, _waiter: object, _request: bytes) -> None:
+        """Go on with what is held; what goes wrong ends this stream, not the turn."""
         if self._stream.closed:
             self._held.clear()
             return
+        try:
+            self._process_held()
+        except Exception as error:
+            self._held.clear()
+            self._stream.finish(*status_of(error))
+
+    def _process_held(self) -> None:
         is_final = True
         while self._held:
             message = self._held[0]

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any, cast
 
+import pytest
+
 from raftkv._native.http2 import Stream
+from raftkv.errors import GrpcStatus
 from raftkv.rpc import auth_call
 from raftkv.rpc.auth_call import InOrder
+from raftkv.rpc.grpc_status import RpcError
 
 
 class Gate:
@@ -120,3 +124,17 @@ def test_a_stream_that_has_ended_is_forgotten() -> None:
     end.closed = True
     gate.be_level()
     assert not messages.done
+
+
+def test_what_goes_wrong_ends_the_stream_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs in the member's turn, which must not fail."""
+    gate, end = Gate(), End()
+    messages = Messages(gate, end, {b"b"})
+    messages.take(b"b")
+
+    def fail(_message: bytes, _is_final: bool) -> bool:
+        raise RpcError(GrpcStatus.UNKNOWN, "broken")
+
+    monkeypatch.setattr(messages, "_process", fail)
+    gate.be_level()
+    assert end.ended == (2, "broken")
