@@ -4,7 +4,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -172,6 +172,23 @@ async def test_a_client_that_does_not_finish_its_handshake_is_cut_off(tmp_path: 
             assert await reader.read() == b""
         writer.close()
         await until(lambda: admission.open == 0)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\xff\xff" * 50],
+    ids=["http/1", "h2", "record"],
+)
+async def test_noise_on_a_tls_port_costs_its_connection(tmp_path: Path, noise: bytes) -> None:
+    authority = Authority(tmp_path)
+    async with serving(settings_of(authority, authority.issue("s", "s"))) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(noise)
+        with suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                await reader.read()
+        writer.close()
+        await serial_shown(port, client(authority))
 
 
 async def test_connections_beyond_the_bound_are_closed_before_their_handshake(
