@@ -22,7 +22,7 @@ async def ask(endpoint: str, action: str, alarm: str, member_id: int) -> pb.Alar
             request_serializer=pb.AlarmRequest.SerializeToString,
             response_deserializer=pb.AlarmResponse.FromString,
         )
-        answer: pb.AlarmResponse = await call(request)
+        answer: pb.AlarmResponse = await call(request, wait_for_ready=True, timeout=10)
         return answer
 
 
