@@ -17,7 +17,7 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["NONCE_BYTES", "TOKENS_MAX", "SimpleToken", "TokenUses", "read", "write"]
 
@@ -41,11 +41,11 @@ class SimpleToken:
     revision: int
     made_ms: int
     nonce: bytes
+    id: bytes = field(init=False)
+    """What distinguishes it, 16 bytes."""
 
-    @property
-    def id(self) -> bytes:
-        """What distinguishes it, 16 bytes."""
-        return struct.pack(">Q", self.made_ms) + self.nonce
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", struct.pack(">Q", self.made_ms) + self.nonce)
 
 
 def write(token: SimpleToken, secret: bytes) -> str:

@@ -15,6 +15,10 @@ __all__ = ["JwtTokens", "SimpleTokens", "Tokens"]
 VERIFY_ONLY = "token was signed by private key, but the server only has the public key"
 
 
+READ_MAX = 4096
+"""Good tokens of which the content is remembered, to spare the MAC; then all are forgotten."""
+
+
 class Tokens(Protocol):
     """One kind of token."""
 
@@ -40,10 +44,13 @@ class SimpleTokens:
         self._now_s = now_s
         self._tell_use = tell_use
         self.uses = TokenUses(ttl_s)
+        self._read: dict[str, SimpleToken] = {}
+        """Texts whose MAC was found good with `_secret`."""
+        self._secret = b""
 
     def resolve(self, text: str) -> str | ErrorCode:
         """Read a token, and count this as a use."""
-        token = read(text, self._store.secret)
+        token = self._token(text)
         if token is None:
             return ErrorCode.INVALID_AUTH_TOKEN
         since, now_ms = self._store.tokens_since(token.name), round(self._now_s() * 1000)
@@ -53,6 +60,18 @@ class SimpleTokens:
         if self.uses.is_news(token, now_ms):
             self._tell_use(token.id, now_ms)
         return token.name
+
+    def _token(self, text: str) -> SimpleToken | None:
+        secret = self._store.secret
+        if secret != self._secret or len(self._read) >= READ_MAX:
+            self._secret = secret
+            self._read.clear()
+        token = self._read.get(text)
+        if token is None:
+            token = read(text, secret)
+            if token is not None:
+                self._read[text] = token
+        return token
 
     def make(self, name: str) -> str:
         """Give out a token as of now."""
