@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -208,27 +208,16 @@ async def asked_of_learner(endpoint: str) -> dict[str, object]:
         status = await side.ask("Maintenance/Status", pb.StatusRequest(), pb.StatusResponse)
         answers["status"] = status.isLearner
         async with watching(side) as watch:
-            with suppress(grpc.aio.AioRpcError):
-                await watch.create(b"a")
             answers["watch"] = await end_of(watch.stream)
-        answers["keep alive"] = await keep_alive_refused(side)
+        keep_alive: Any = channel.stream_stream("/etcdserverpb.Lease/LeaseKeepAlive")()
+        answers["keep alive"] = await end_of(keep_alive)
         snapshot: Any = channel.unary_stream("/etcdserverpb.Maintenance/Snapshot")(b"")
         answers["snapshot"] = bool(await snapshot.read())
         snapshot.cancel()
         return answers
 
 
-async def keep_alive_refused(side: Side) -> tuple[object, object]:
-    """Ask for a lease's renewal; the refusal may come before the request has gone."""
-    stream: Any = side.channel.stream_stream("/etcdserverpb.Lease/LeaseKeepAlive")()
-    try:
-        await stream.write(b"\x08\x09")
-    except grpc.aio.AioRpcError as error:
-        return error.code(), error.details()
-    return await end_of(stream)
-
-
 async def end_of(stream: Any) -> tuple[object, object]:
-    """Return the status with which a stream ends."""
+    """Return the status with which a stream ends before anything is written to it."""
     async with asyncio.timeout(10):
         return await stream.code(), await stream.details()
