@@ -223,6 +223,7 @@ class Http1Protocol(asyncio.Protocol):
         self.is_paused = False
         if self._exchange is not None and self._exchange.on_drained is not None:
             self._exchange.on_drained()
+        self._advance()
 
     def data_received(self, data: bytes) -> None:
         if not self._lingers:
@@ -282,7 +283,8 @@ class Http1Protocol(asyncio.Protocol):
         if self._transport is None or self._lingers:
             return
         try:
-            if self._exchange is None:
+            # Who asks on and reads nothing must not be owed one answer after the other.
+            if self._exchange is None and not self.is_paused:
                 self._begin_request()
             if self._exchange is not None:
                 self._feed(self._exchange)

@@ -81,7 +81,8 @@ class WebSocketExchange(Exchange):
             for message in messages:
                 if message.opcode == TEXT and message.content:
                     self._pieces.append(message.content)
-                elif message.opcode == PING:
+                elif message.opcode == PING and not self._inner.drain_pending:
+                    # Who reads nothing is not owed an answer to every ping (RFC 6455 §5.5.3).
                     self._inner.write(frame(PONG, message.content))
                 elif message.opcode == CLOSE:
                     self._close(message.content[:2] or NORMAL)

@@ -66,7 +66,8 @@ class FrameReader:
         self._message_bytes_max = message_bytes_max
         self._buffer = bytearray()
         self._parts: list[bytes] | None = None
-        """Of a message whose last frame has not come."""
+        """Of a message whose last frame has not come; none of them is empty."""
+        self._parts_bytes = 0
 
     def push(self, piece: bytes) -> list[Message]:
         """Return the messages that are complete with this piece. Raises WebSocketError."""
@@ -93,8 +94,8 @@ class FrameReader:
             if len(self._buffer) < at:
                 return None
             size = int.from_bytes(self._buffer[2:at], "big")
-        gathered = sum(map(len, self._parts or ()))
-        if size + gathered > self._message_bytes_max:
+        # Counted, not summed up, and without the empty ones: a message may come in any number.
+        if opcode < CLOSE and size + self._parts_bytes > self._message_bytes_max:
             raise WebSocketError(TOO_LARGE, "the message is too large")
         if len(self._buffer) < at + 4 + size:
             return None
@@ -111,8 +112,10 @@ class FrameReader:
         ):
             raise WebSocketError(PROTOCOL_ERROR, "a frame that does not belong here")
         parts = self._parts or []
-        parts.append(content)
+        if content:
+            parts.append(content)
         self._parts = None if is_final else parts
+        self._parts_bytes = 0 if is_final else self._parts_bytes + len(content)
         return Message(TEXT, b"".join(parts)) if is_final else None
 
 

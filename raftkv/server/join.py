@@ -16,7 +16,14 @@ from raftkv.server.membership import MemberRecord, Membership
 from raftkv.server.peer_links import address_of
 from raftkv.server.peer_tls import peer_contexts
 
-__all__ = ["JoinError", "decode_records", "describe", "discover", "encode_records"]
+__all__ = [
+    "JoinError",
+    "decode_records",
+    "describe",
+    "discover",
+    "encode_records",
+    "read_description",
+]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +55,16 @@ def describe(membership: Membership) -> bytes:
         "members": encode_records(membership.list()).decode(),
     }
     return json.dumps(fields).encode()
+
+
+def read_description(body: bytes) -> Membership:
+    """Read what `describe` made. Raises ValueError for anything else."""
+    try:
+        fields = json.loads(body)
+        records = decode_records(fields["members"].encode())
+        return Membership.of(int(fields["cluster_id"], 16), records)
+    except (AttributeError, KeyError, RecursionError, TypeError) as error:
+        raise ValueError(f"no description of a cluster: {error}") from error
 
 
 async def discover(config: Config) -> tuple[Membership, int]:
@@ -93,9 +110,7 @@ async def _ask(url: str, tls: ssl.SSLContext | None) -> Membership:
                 for type_, body in decoder.feed(data):
                     if type_ is not FrameType.DISCOVERED:
                         raise ValueError(f"{type_.name} instead of a description")
-                    fields = json.loads(body)
-                    records = decode_records(fields["members"].encode())
-                    return Membership.of(int(fields["cluster_id"], 16), records)
+                    return read_description(body)
             raise ValueError("the connection was closed")
         finally:
             writer.close()

@@ -1,0 +1,1 @@
+"""What is fuzzed: each module has `run(data)` and says what its bytes mean."""
