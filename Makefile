@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV  := .venv
 BIN   := $(VENV)/bin
 PYTHON ?= python3
-SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd)
+SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd bench/native/*.pyx bench/native/*.pxd)
 PROTOS  := $(wildcard proto/*/*.proto)
 
 .PHONY: help build system up down test check lint types layers format bench bench-smoke client-suites clean
@@ -70,4 +70,4 @@ client-suites: build  ## the tests of other etcd clients, from PyPI, against thr
 	$(BIN)/python tools/client_suites.py
 
 clean:  ## remove everything that was built
-	rm -rf build .stamps $(VENV) raftkv/_native/*.c raftkv/_native/*.so
+	rm -rf build .stamps $(VENV) raftkv/_native/*.c raftkv/_native/*.so bench/native/*.c bench/native/*.so

@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -40,24 +41,40 @@ EXTENSIONS = {
 }
 """Module of `raftkv._native` -> the C libraries that it links."""
 
+BENCH_EXTENSIONS = {
+    "answer": [],
+    "client": ["nghttp2"],
+    "histogram": ["m"],
+    "key_stream": ["m"],
+    "load": [],
+    "load_loop": [],
+    "request": [],
+}
+"""The same of `bench.native`, which measures the store: built in place, and in no wheel."""
+
 
 # Packages are looked for when setup() begins: the generated ones must be there by then.
 runpy.run_path(str(Path(__file__).parent / "tools" / "generate.py"), run_name="__main__")
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
-present = {n: libs for n, libs in EXTENSIONS.items() if Path(f"raftkv/_native/{n}.pyx").exists()}
+SOURCES = {f"raftkv/_native/{name}.pyx": libraries for name, libraries in EXTENSIONS.items()}
+if "bdist_wheel" not in sys.argv:
+    SOURCES |= {
+        f"bench/native/{name}.pyx": libraries for name, libraries in BENCH_EXTENSIONS.items()
+    }
+present = {path: libraries for path, libraries in SOURCES.items() if Path(path).exists()}
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"raftkv._native.{name}",
-                [f"raftkv/_native/{name}.pyx"],
+                path.removesuffix(".pyx").replace("/", "."),
+                [path],
                 libraries=libraries,
                 extra_compile_args=["-O0", "-g"] if DEBUG else ["-O2", "-g1", "-fno-plt"],
             )
-            for name, libraries in present.items()
+            for path, libraries in present.items()
         ],
         compiler_directives={
             "language_level": "3",
