@@ -53,7 +53,7 @@ class Pipe(asyncio.Transport):
         before = self.written_while_deaf
         self.written_while_deaf += len(data)
         if before <= self._high_bytes < self.written_while_deaf:
-            self._deaf.pause_writing()  # type: ignore[attr-defined]
+            self._deaf.pause_writing()
 
     def stop_taking(self, protocol: asyncio.BaseProtocol) -> None:
         """Let what is written pile up from now on."""
@@ -65,7 +65,7 @@ class Pipe(asyncio.Transport):
         self._deaf = None
         self.written_while_deaf = 0
         if was_full:
-            protocol.resume_writing()  # type: ignore[attr-defined]
+            protocol.resume_writing()
 
     def write_eof(self) -> None: ...
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 
 from raftkv._native.http2 import MethodTable, Stream
-from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.gateway import Gateway
 from raftkv.rpc.gateway_paths import GatewayMethod, gateway_methods
 from raftkv.rpc.http1 import Http1Protocol, HttpLimits, HttpRoutes
@@ -252,6 +251,3 @@ def seeds() -> list[bytes]:
     )
     whole = [raw % (len(body), body) for body in bodies]
     return [*programs, *(b"\0" + one for one in whole), b"\2" + chunked, b"\6" + b"".join(whole)]
-
-
-assert pb.PutRequest  # the services' descriptors are there

@@ -77,7 +77,7 @@ def take_batch(data: bytes) -> None:
 
 def framed(pieces: Pieces) -> bytes:
     """Read types and bodies, make frames of them; a MESSAGES' control block gets its length."""
-    frames = []
+    frames: list[bytes] = []
     while not pieces.is_empty and len(frames) < FRAMES_MAX:
         type_ = pieces.byte()
         body = pieces.string()
