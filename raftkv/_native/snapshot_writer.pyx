@@ -208,7 +208,7 @@ cdef class SnapshotWriter:
                 raise SnapshotError("a chunk that does not match its checksum")
             if sequence == 0:
                 self.remove()
-            elif sequence != self.next_chunk or self.complete:
+            elif sequence != self.next_chunk or self.env == NULL:
                 raise SnapshotError(f"chunk {sequence} where {self.next_chunk} should follow")
             if digest != self.digest:
                 raise SnapshotError(f"chunk {sequence} is not of the snapshot that began")
