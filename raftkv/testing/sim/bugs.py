@@ -95,13 +95,17 @@ def planted(bug: Bug) -> Iterator[None]:
 
 
 def hunt(bug: Bug) -> tuple[int, Exception] | None:
-    """Return the first seed that catches a bug, and what it raised; None if no seed does."""
-    with planted(bug):
-        for seed in range(bug.seeds_max):
-            try:
+    """Return the first seed that catches a bug, and what it raised; None if no seed does.
+
+    Raises what that seed raises without the bug: the world would be at fault, and nothing caught.
+    """
+    for seed in range(bug.seeds_max):
+        try:
+            with planted(bug):
                 run(bug.world(seed))
-            except Exception as error:
-                return seed, error
+        except Exception as error:
+            run(bug.world(seed))
+            return seed, error
     return None
 
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import count, islice
 
-from raftkv.testing.sim.plan import Plan, draw_plan
+from raftkv.testing.sim.plan import Plan
 from raftkv.testing.sim.shrink import shrink
 from raftkv.testing.sim.tally import SeedResult, Tally, run_seed
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.world import run
+from raftkv.testing.sim.worlds import WORLDS
 
 __all__ = ["main"]
 
@@ -37,28 +38,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what.add_argument("--minutes", type=float, help="run new seeds for so long")
     parser.add_argument("--first", type=int, default=0, help="first seed of --minutes")
     parser.add_argument("--processes", type=int, default=2, help="for --seeds and --minutes")
+    parser.add_argument(
+        "--world", choices=WORLDS, default="ordinary", help="what seeds mean (default: ordinary)"
+    )
     parser.add_argument("--trace", metavar="FILE", help="with --seed: write every event there")
     options = parser.parse_args(arguments)
     logging.disable()
     if options.seed is not None:
-        return _run_one(options.seed, options.trace)
+        return _run_one(options.seed, options.world, options.trace)
     if options.seeds is not None:
         first, _, end = options.seeds.partition("..")
         seeds: Iterator[int] = iter(range(int(first), int(end)))
-        return _run_many(seeds, options.processes, lambda: False)
+        return _run_many(seeds, options.world, options.processes, lambda: False)
     deadline = time.monotonic() + options.minutes * 60
-    return _run_many(count(options.first), options.processes, lambda: time.monotonic() > deadline)
+    seeds = count(options.first)
+    return _run_many(seeds, options.world, options.processes, lambda: time.monotonic() > deadline)
 
 
-def _run_one(seed: int, trace_path: str | None) -> int:
-    plan = draw_plan(seed)
+def _replay(seed: int, world: str) -> str:
+    """Return the command that runs a seed again."""
+    where = "" if world == "ordinary" else f" --world {world}"
+    return f"replay: python -m raftkv.testing.sim --seed {seed}{where}"
+
+
+def _run_one(seed: int, world: str, trace_path: str | None) -> int:
+    plan = WORLDS[world](seed)
     print(f"seed {seed}: {plan.describe()}", flush=True)
     trace = Trace()
     try:
         report = run(plan, trace)
     except Exception as error:
         print(f"seed {seed} FAILED: {type(error).__name__}: {error}")
-        _explain(plan, error)
+        _explain(plan, world, error)
         return 1
     finally:
         if trace_path:
@@ -73,9 +84,9 @@ def _run_one(seed: int, trace_path: str | None) -> int:
     return 0
 
 
-def _explain(plan: Plan, error: Exception) -> None:
+def _explain(plan: Plan, world: str, error: Exception) -> None:
     """Say how to replay a failure, and print the trace of a smaller plan that fails alike."""
-    print(f"replay: python -m raftkv.testing.sim --seed {plan.seed} --trace FILE")
+    print(f"{_replay(plan.seed, world)} --trace FILE")
     small, trace = shrink(plan, error)
     print(
         f"shrunk to {len(small.faults)} of {len(plan.faults)} faults, {len(small.changes)} of"
@@ -87,7 +98,7 @@ def _explain(plan: Plan, error: Exception) -> None:
     print("\n".join(trace.lines[-60:]))
 
 
-def _run_many(seeds: Iterator[int], processes: int, is_over: Callable[[], bool]) -> int:
+def _run_many(seeds: Iterator[int], world: str, processes: int, is_over: Callable[[], bool]) -> int:
     tally = Tally()
     next_word = time.monotonic() + PROGRESS_S
     with ProcessPoolExecutor(processes) as pool:
@@ -97,14 +108,14 @@ def _run_many(seeds: Iterator[int], processes: int, is_over: Callable[[], bool])
                 batch = list(islice(seeds, BATCH))
                 if not batch:
                     break
-                under_way.append(pool.submit(_run_batch, batch))
+                under_way.append(pool.submit(_run_batch, batch, world))
             if not under_way:
                 break
             for result in under_way.pop(0).result():
                 tally.add(result)
                 if result.error:
                     print(f"seed {result.seed} FAILED: {result.error}", flush=True)
-                    print(f"replay: python -m raftkv.testing.sim --seed {result.seed}", flush=True)
+                    print(_replay(result.seed, world), flush=True)
             if time.monotonic() >= next_word:
                 next_word = time.monotonic() + PROGRESS_S
                 print(tally.line(), flush=True)
@@ -112,8 +123,8 @@ def _run_many(seeds: Iterator[int], processes: int, is_over: Callable[[], bool])
     return 1 if tally.failed else 0
 
 
-def _run_batch(seeds: list[int]) -> list[SeedResult]:
-    return [run_seed(seed) for seed in seeds]
+def _run_batch(seeds: list[int], world: str) -> list[SeedResult]:
+    return [run_seed(seed, world) for seed in seeds]
 
 
 if __name__ == "__main__":

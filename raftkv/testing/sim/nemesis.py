@@ -8,8 +8,8 @@ from dataclasses import replace
 from raftkv.raft.errors import RaftError
 from raftkv.raft.roles import Role
 from raftkv.testing.sim.machine import Machine
-from raftkv.testing.sim.network import NetworkQuality, SimulatedNetwork
-from raftkv.testing.sim.plan import LEADER, Fault
+from raftkv.testing.sim.network import SimulatedNetwork
+from raftkv.testing.sim.plan import LEADER, Fault, Plan
 from raftkv.testing.sim.scheduler import MS, Scheduler
 
 __all__ = ["Nemesis"]
@@ -20,23 +20,22 @@ class Nemesis:
 
     def __init__(
         self,
-        seed: int,
+        plan: Plan,
         scheduler: Scheduler,
         network: SimulatedNetwork,
         machines: list[Machine],
-        faults: tuple[Fault, ...],
     ) -> None:
         self.counts: dict[str, int] = {}
         """Kind of fault -> how often it struck."""
         self._scheduler = scheduler
         self._network = network
         self._machines = machines
-        self._dice = random.Random(f"{seed} nemesis")
-        self._calm_quality: NetworkQuality = network.quality
+        self._dice = random.Random(f"{plan.seed} nemesis")
+        self._plan = plan
         self._over = False
         self._armed: list[Fault] = []
         """Crashes that wait for a moment in which something is half done."""
-        for fault in faults:
+        for fault in plan.faults:
             scheduler.later(fault.at_us, self._strike, fault)
 
     def leader(self) -> Machine | None:
@@ -49,13 +48,16 @@ class Nemesis:
         return max(leaders, key=lambda machine: machine.node.term, default=None)
 
     def end(self) -> None:
-        """Mend everything at once; nothing strikes any more."""
+        """Mend everything at once; nothing strikes any more.
+
+        The world is then as the plan's, or quicker where that is too slow for any leader.
+        """
         self._over = True
-        self._network.calm(NetworkQuality(self._calm_quality.delay_us_max, 0.0))
+        self._network.calm(self._plan.calm_quality)
         for machine in self._machines:
             machine.disk.full = False
             machine.disk.failing = 0
-            machine.disk.sync_us_max = machine.plan.sync_us_max
+            machine.disk.sync_us_max = self._plan.calm_sync_us_max
             if machine.is_up and machine.loop.is_paused:
                 machine.resume()
             if machine.may_start:
@@ -173,7 +175,7 @@ class Nemesis:
         self._until(fault, self._restore_quality)
 
     def _restore_quality(self) -> None:
-        self._network.quality = self._calm_quality
+        self._network.quality = self._plan.quality
 
     # --- disks ---------------------------------------------------------------------------------
 

@@ -33,6 +33,9 @@ KEYS = 5
 
 CLIENTS = 4
 
+TICK_US = 100 * MS
+"""Between two ticks of a member."""
+
 FAULT_KINDS = {
     "crash": 6,
     "crash_all": 1,
@@ -170,6 +173,27 @@ class Plan:
     """Of a snapshot."""
     corrupt_check_s: float = 0.0
     """How often members compare their states; 0: never."""
+
+    @property
+    def calm_haste(self) -> float:
+        """By what disks and network are multiplied in speed once the faults have ended.
+
+        Raft promises progress only where a round of messages takes less than an election timeout
+        (Raft §5.6). A round of an election is two syncs, the candidate's and the voter's, and two
+        messages. A world in which that may take longer is broken; it is to be mended with the rest.
+        """
+        round_us = 2 * (self.sync_us_max + self.quality.delay_us_max)
+        return max(1.0, round_us / (self.election_ticks * TICK_US))
+
+    @property
+    def calm_quality(self) -> NetworkQuality:
+        """What the network is like once the faults have ended."""
+        return NetworkQuality(int(self.quality.delay_us_max / self.calm_haste))
+
+    @property
+    def calm_sync_us_max(self) -> int:
+        """How long a sync may take once the faults have ended."""
+        return int(self.sync_us_max / self.calm_haste)
 
     def describe(self) -> str:
         """Return the options in one line."""

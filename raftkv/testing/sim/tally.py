@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from raftkv.testing.sim.plan import draw_plan
 from raftkv.testing.sim.world import run
+from raftkv.testing.sim.worlds import WORLDS
 
 __all__ = ["SeedResult", "Tally", "run_seed"]
 
@@ -30,10 +30,10 @@ class SeedResult:
     """Changes of membership by kind, and what else went on."""
 
 
-def run_seed(seed: int) -> SeedResult:
-    """Run a seed; a failure is in the result."""
+def run_seed(seed: int, world: str = "ordinary") -> SeedResult:
+    """Run a seed in one of WORLDS; a failure is in the result."""
     try:
-        report = run(draw_plan(seed))
+        report = run(WORLDS[world](seed))
     except Exception as error:
         return SeedResult(seed, f"{type(error).__name__}: {error}")
     return SeedResult(

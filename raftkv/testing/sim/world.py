@@ -20,7 +20,7 @@ from raftkv.testing.sim.clients import LEASE_TTL_S, READS, Client
 from raftkv.testing.sim.machine import Machine
 from raftkv.testing.sim.nemesis import Nemesis
 from raftkv.testing.sim.network import SimulatedNetwork
-from raftkv.testing.sim.plan import CLIENTS, Plan
+from raftkv.testing.sim.plan import CLIENTS, TICK_US, Plan
 from raftkv.testing.sim.scheduler import MS, SECOND, Scheduler
 from raftkv.testing.sim.second_verdict import check_again
 from raftkv.testing.sim.trace import Trace
@@ -32,7 +32,7 @@ from raftkv.testing.sim.watchers import Watching, WatchingClient
 __all__ = ["PROGRESS_TICKS_MAX", "Report", "World", "run"]
 
 PROGRESS_TICKS_MAX = 150
-"""Ticks (of 100 ms) after the last fault within which every member has a leader, all that is
+"""Ticks after the last fault within which every member has a leader, all that is
 committed, and every client an answer."""
 
 REQUESTS_US = 120 * SECOND
@@ -155,7 +155,7 @@ class World:
                 )
             )
         ]
-        self.nemesis = Nemesis(plan.seed, scheduler, self.network, self.machines, plan.faults)
+        self.nemesis = Nemesis(plan, scheduler, self.network, self.machines)
         self.administrators = [
             Administrator(
                 number, plan, scheduler, self.machines, self._machine, self.nemesis.leader
@@ -207,7 +207,7 @@ class World:
         """Demand agreement within the stated ticks, and then an answer for every client."""
         scheduler = self.scheduler
         calm_us = scheduler.now_us
-        limit_us = PROGRESS_TICKS_MAX * 100 * MS
+        limit_us = PROGRESS_TICKS_MAX * TICK_US
         if not self._run_while_not(self._is_level, calm_us + limit_us):
             raise SafetyViolation(
                 "Progress", f"no agreement {PROGRESS_TICKS_MAX} ticks after the faults ended"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from raftkv.testing.sim.network import NetworkQuality
@@ -11,6 +11,7 @@ from raftkv.testing.sim.plan import EXPOSED, LEADER, Change, Fault, Plan, draw_c
 from raftkv.testing.sim.scheduler import MS, SECOND
 
 __all__ = [
+    "WORLDS",
     "World",
     "changing",
     "colliding",
@@ -249,3 +250,23 @@ def snapshotting(seed: int) -> Plan:
         table_bytes_max=2048,
         flush_us_max=5 * MS,
     )
+
+
+WORLDS: Mapping[str, World] = {
+    world.__name__: world
+    for world in (
+        ordinary,
+        changing,
+        colliding,
+        compacting,
+        harsh,
+        jointly,
+        left_behind,
+        listening,
+        parting,
+        reading,
+        renewing,
+        snapshotting,
+    )
+}
+"""By name; `ordinary` is what a seed means where no world is named."""

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from raftkv.testing.sim import worlds
-from raftkv.testing.sim.plan import draw_plan
+from raftkv.testing.sim.plan import TICK_US, draw_plan
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.world import run
 
@@ -32,6 +32,13 @@ def test_worlds(world: worlds.World, seed: int) -> None:
     """Changes of membership and snapshots in quick succession."""
     report = run(world(seed))
     assert report.happenings["snapshot"]
+
+
+def test_what_is_too_slow_for_any_leader_is_mended_with_the_rest() -> None:
+    """Votes that take longer than an election may leave members without a leader for ever."""
+    plan = worlds.harsh(39)
+    assert 2 * (plan.sync_us_max + plan.quality.delay_us_max) > plan.election_ticks * TICK_US
+    run(plan)
 
 
 def test_a_run_says_what_happened_in_it() -> None:
