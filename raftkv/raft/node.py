@@ -127,7 +127,7 @@ class RaftNode:
         return status_of(self._state)
 
     def match_index(self, member: int) -> int:
-        """Return up to where a follower has our log for certain; -1 unless we lead and it is one."""
+        """Return up to where a follower has our log for certain; -1 unless we lead it."""
         progress = self._state.peers.get(member)
         return -1 if progress is None else progress.match_index
 
