@@ -95,7 +95,7 @@ def check_leaks(folder):
             target(data)
         sizes.append(__sanitizer_get_current_allocated_bytes())
     grown = sizes[-1] - sizes[LEAK_ROUNDS // 2]
-    print(f"leaks: {len(inputs)} inputs, {LEAK_ROUNDS} rounds, {grown} bytes grown in the last half")
+    print(f"leaks: {len(inputs)} inputs, {LEAK_ROUNDS} rounds; {grown} bytes more in the last half")
     if grown > LEAK_BYTES_MAX:
         raise MemoryError(f"allocated after each round: {sizes}")
 

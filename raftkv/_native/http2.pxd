@@ -59,6 +59,7 @@ cdef class Connection(Http2Session):
     cdef int begin_session(self) except -1
     cdef int hand_over(self, bytes data) except -1
     cdef int receive(self, const uint8_t *data, Py_ssize_t length) except -1
+    cdef Py_ssize_t frames_owed(self) noexcept
     cdef int write_out(self) except -1
     cdef int call_drained(self) except -1
     cdef int end_streams(self, int code, str text) except -1

@@ -314,6 +314,8 @@ cdef class Connection(Http2Session):
             self.write_out()
             if self.transport is not None:
                 self.transport.close()
+        elif self.paused and self.frames_owed() > self.server.limits.frames_owed_max:
+            self.transport.abort()
         elif self.dirty or nghttp2_session_want_write(self.session) \
                 or not nghttp2_session_want_read(self.session):
             if self.server.flushing:
@@ -324,6 +326,11 @@ cdef class Connection(Http2Session):
             escaped, self.escaped = self.escaped, None
             raise escaped
         return 0
+
+    cdef Py_ssize_t frames_owed(self) noexcept:
+        """Frames that wait, without what open streams may have waiting: headers and their end."""
+        cdef size_t waiting = nghttp2_session_get_outbound_queue_size(self.session)
+        return <Py_ssize_t>waiting - 2 * self.stream_count
 
     cdef int mark_dirty(self) except -1:
         if self.dirty or self.session == NULL:

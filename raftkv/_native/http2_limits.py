@@ -36,6 +36,9 @@ class Limits:
     """Flow-control window of one stream, for requests."""
     connection_window_bytes: int = 32 << 20
     """Flow-control window of one connection, for requests."""
+    frames_owed_max: int = 10_000
+    """Refusals of streams and the like that a client lets pile up, reading nothing, while it asks
+    on; beyond, the connection is cut. What open streams owe is bounded by their number."""
     resets_burst: int = 10_000
     """Streams that a client may reset at once before the connection is closed."""
     resets_per_s: int = 1_000

@@ -127,6 +127,7 @@ cdef extern from "nghttp2/nghttp2.h":
     ssize_t nghttp2_session_mem_send(nghttp2_session *session, const uint8_t **data)
     int nghttp2_session_want_read(nghttp2_session *session)
     int nghttp2_session_want_write(nghttp2_session *session)
+    size_t nghttp2_session_get_outbound_queue_size(nghttp2_session *session)
     int nghttp2_session_resume_data(nghttp2_session *session, int32_t stream_id)
     void *nghttp2_session_get_stream_user_data(nghttp2_session *session, int32_t stream_id)
     int nghttp2_session_set_stream_user_data(

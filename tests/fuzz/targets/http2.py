@@ -28,6 +28,7 @@ LIMITS = Limits(
     drain_low_water_bytes=1024,
     stream_window_bytes=65536,
     connection_window_bytes=131072,
+    frames_owed_max=200,
     resets_burst=50,
     resets_per_s=10,
 )
@@ -214,9 +215,13 @@ def block(pieces: Pieces) -> bytes:
 
 def run(data: bytes) -> None:
     """Play one connection; nothing of it may be left."""
-    logging.getLogger("raftkv.http2").disabled = True
+    logger = logging.getLogger("raftkv.http2")
+    logger.disabled = True
     loop = still_loop()
-    loop.run_until_complete(talk(data, loop))
+    try:
+        loop.run_until_complete(talk(data, loop))
+    finally:
+        logger.disabled = False
     assert live_counts() == (0, 0), live_counts()
 
 
