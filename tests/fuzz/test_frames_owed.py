@@ -1,4 +1,4 @@
-"""A client that reads nothing and asks for stream after stream is cut off: refusals pile up, too."""
+"""A client that reads nothing and asks on and on is cut off: refusals of streams pile up, too."""
 
 from raftkv._native.http2 import live_counts
 from tests.fuzz.still_loop import still_loop
