@@ -60,11 +60,11 @@ format: build  ## rewrite the sources in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: build  ## the benchmarks at their real size
-	$(BIN)/python -m bench run
+bench: build  ## raftkv and etcd, measured by the same load (about half an hour)
+	$(BIN)/python -m bench compare
 
 bench-smoke: build
-	$(BIN)/python -m bench run --smoke
+	$(BIN)/python -m bench compare --smoke
 
 client-suites: build  ## the tests of other etcd clients, from PyPI, against three members (minutes)
 	$(BIN)/python tools/client_suites.py

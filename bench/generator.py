@@ -53,6 +53,8 @@ class Plan:
     space: int = 1_000_000
     order: str = "uniform"
     stride: int = 1
+    start: int = 0
+    """The first number of the order "sequential"."""
     duration_s: float = 0.0
     warm_up_s: float = 0.0
     count: int = 0
@@ -172,6 +174,7 @@ class Session:
             order=plan.order,
             space=plan.space,
             stride=plan.stride,
+            start=plan.start,
             seed=plan.seed + thread,
             rate=plan.rate / plan.threads,
             table=self.table,

@@ -17,7 +17,6 @@ from raftkv.pb.etcd import rpc_pb2
 KEY_PREFIX = b"bench/"
 DIGITS = 10
 KEY_BYTES = len(KEY_PREFIX) + DIGITS
-PREFIX_END = b"bench0"
 VALUE_BYTES = 256
 REVISION_WIDTH = 6
 LEASE_WIDTH = 9
@@ -49,14 +48,19 @@ class Operation:
     """How many keys, from the request's own on, one request writes."""
 
 
-def key_mark(delta: int = 0) -> bytes:
+def key_mark(delta: int = 0, prefix: bytes = KEY_PREFIX) -> bytes:
     """Return a key whose digits become those of the request's number plus `delta`, in [0, 200)."""
-    return KEY_PREFIX + bytes((0x80 + delta % 100, 0xF0 + delta // 100)) * (DIGITS // 2)
+    return prefix + bytes((0x80 + delta % 100, 0xF0 + delta // 100)) * (DIGITS // 2)
 
 
-def key_of(number: int) -> bytes:
+def key_of(number: int, prefix: bytes = KEY_PREFIX) -> bytes:
     """Return the key that a request of that number is about."""
-    return KEY_PREFIX + b"%0*d" % (DIGITS, number)
+    return prefix + b"%0*d" % (DIGITS, number)
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the first key after all that begin with a prefix, which does not end in 0xff."""
+    return prefix[:-1] + bytes((prefix[-1] + 1,))
 
 
 def value_of(size: int, *, stamped: bool = False) -> bytes:
@@ -80,7 +84,7 @@ def operation(
     span: int = 1,
     deltas: dict[int, int] | None = None,
 ) -> Operation:
-    """Make an operation of a marked message. `deltas`: of the marks where they are not their own."""
+    """Make an operation of a marked message. `deltas`: of marks that mean another one."""
     body = message.SerializeToString()
     framed = struct.pack(">BI", 0, len(body)) + body
     holes: list[Hole] = []
@@ -112,8 +116,14 @@ def varint(value: int) -> bytes:
     return bytes([*encoded, value])
 
 
-def put(size: int = VALUE_BYTES, *, stamped: bool = False, weight: int = 1) -> Operation:
-    request = rpc_pb2.PutRequest(key=key_mark(), value=value_of(size, stamped=stamped))
+def put(
+    size: int = VALUE_BYTES,
+    prefix: bytes = KEY_PREFIX,
+    *,
+    stamped: bool = False,
+    weight: int = 1,
+) -> Operation:
+    request = rpc_pb2.PutRequest(key=key_mark(0, prefix), value=value_of(size, stamped=stamped))
     return operation("put", "/etcdserverpb.KV/Put", request, "put", weight=weight)
 
 
@@ -128,33 +138,33 @@ def range_of(keys: int) -> Operation:
     return operation("range", "/etcdserverpb.KV/Range", request, "range", deltas={1: keys})
 
 
-def page(limit: int, revision: int) -> Operation:
+def page(limit: int, revision: int, prefix: bytes) -> Operation:
     """A page of a list, as kube-apiserver reads them: to the end of the prefix, at one revision."""
     request = rpc_pb2.RangeRequest(
-        key=key_mark(), range_end=PREFIX_END, limit=limit, revision=revision
+        key=key_mark(0, prefix), range_end=prefix_end(prefix), limit=limit, revision=revision
     )
     return operation("page", "/etcdserverpb.KV/Range", request, "range")
 
 
-def update(size: int) -> Operation:
+def update(size: int, prefix: bytes) -> Operation:
     """A transaction as kube-apiserver writes: put if the revision is the known one, else get."""
     request = rpc_pb2.TxnRequest()
-    compare = request.compare.add(key=key_mark(), mod_revision=REVISION_MARK)
+    compare = request.compare.add(key=key_mark(0, prefix), mod_revision=REVISION_MARK)
     compare.target = rpc_pb2.Compare.MOD
     request.success.add().request_put.CopyFrom(
-        rpc_pb2.PutRequest(key=key_mark(), value=value_of(size))
+        rpc_pb2.PutRequest(key=key_mark(0, prefix), value=value_of(size))
     )
-    request.failure.add().request_range.CopyFrom(rpc_pb2.RangeRequest(key=key_mark()))
+    request.failure.add().request_range.CopyFrom(rpc_pb2.RangeRequest(key=key_mark(0, prefix)))
     return operation("txn", "/etcdserverpb.KV/Txn", request, "txn")
 
 
-def fill(keys: int, size: int) -> Operation:
+def fill(keys: int, size: int, prefix: bytes = KEY_PREFIX) -> Operation:
     """A transaction that puts `keys` neighbours: how a store is filled."""
     if not 1 <= keys <= TXN_OPS_MAX:
         raise ValueError(f"a transaction has 1 to {TXN_OPS_MAX} operations")
     request = rpc_pb2.TxnRequest()
     for delta in range(keys):
-        put = rpc_pb2.PutRequest(key=key_mark(delta), value=value_of(size))
+        put = rpc_pb2.PutRequest(key=key_mark(delta, prefix), value=value_of(size))
         request.success.add().request_put.CopyFrom(put)
     return operation("fill", "/etcdserverpb.KV/Txn", request, "txn", span=keys)
 

@@ -1,1 +1,1 @@
-"""The load generator's native parts. They measure the store and are no part of it: no wheel has them."""
+"""The load generator's native parts; they measure the store and are in no wheel."""

@@ -32,6 +32,7 @@ class Load:
         order: str,
         space: int,
         stride: int,
+        start: int,
         seed: int,
         rate: float,
         table: array[int],

@@ -30,7 +30,7 @@ TRANSPORT = TRANSPORT_CODE
 
 cdef class Load:
     def __init__(self, fds, int streams, operations, *, str order, int64_t space, int64_t stride,
-                 uint64_t seed, double rate, table, watch_fds=(), watch_requests=(),
+                 int64_t start, uint64_t seed, double rate, table, watch_fds=(), watch_requests=(),
                  int64_t events_per_put=0, int64_t undelivered_max=0):
         cdef int i = 0
         if self.state.links != NULL:
@@ -41,6 +41,9 @@ cdef class Load:
         self.state.events_per_put = events_per_put
         self.state.undelivered_max = undelivered_max
         numbers_begin(&self.state.numbers, order, space, stride, seed, 0.99)
+        if not 0 <= start < space:
+            raise ValueError("the first number is in the space")
+        self.state.numbers.following = start
         self.state.choice_state = seed + 1
         if len(table):
             self.table_view = table
