@@ -102,6 +102,8 @@ class World:
         self.counts: Counter[str] = Counter()
         self._committed_at: dict[int, int] = {}
         self._committed_max = 0
+        self._goal = (0, 0, 0)
+        """Of the recovery: who leads in which term, and what its log held."""
         self.network = SimulatedNetwork(
             self.scheduler, plan.seed, plan.quality, on_lost=self._connection_lost
         )
@@ -208,7 +210,7 @@ class World:
         scheduler = self.scheduler
         calm_us = scheduler.now_us
         limit_us = PROGRESS_TICKS_MAX * TICK_US
-        if not self._run_while_not(self._is_level, calm_us + limit_us):
+        if not self._run_while_not(self._has_recovered, calm_us + limit_us):
             raise SafetyViolation(
                 "Progress", f"no agreement {PROGRESS_TICKS_MAX} ticks after the faults ended"
             )
@@ -246,14 +248,29 @@ class World:
 
         return self.scheduler.run_until(seldom, end_us)
 
-    def _is_level(self) -> bool:
-        """Whether there is a leader, everyone applied all that it holds, and nobody else is left.
+    def _has_recovered(self) -> bool:
+        """Whether everyone follows a leader, and has what that held when it was first seen.
 
-        A member that was removed ends, unless nobody is left of whom it knows.
+        Clients go on asking: at no moment need anybody have all that the leader has by then.
+        """
+        leader = self.nemesis.leader()
+        if leader is None:
+            return False
+        leadership = leader.id, leader.node.term
+        if self._goal[:2] != leadership:
+            self._goal = *leadership, leader.node.last_index
+        return self._is_level(self._goal[2])
+
+    def _is_level(self, index: int | None = None) -> bool:
+        """Whether there is a leader, everyone applied what it holds, and nobody else is left.
+
+        What it holds is its log, or that up to `index`. A member that was removed ends, unless
+        nobody is left of whom it knows.
         """
         leader = self.nemesis.leader()
         if leader is None or leader.node.configuration.is_joint:
             return False
+        goal = leader.node.last_index if index is None else index
         for machine in self.machines:
             if machine.id not in leader.node.configuration.members:
                 if machine.is_up and self._could_hear(machine, leader):
@@ -261,7 +278,7 @@ class World:
             elif (
                 not machine.is_up
                 or machine.node.leader_id != leader.id
-                or machine.node.applied_index != leader.node.last_index
+                or machine.node.applied_index < goal
             ):
                 return False
         return True

@@ -10,6 +10,7 @@ import pytest
 
 from raftkv.testing.sim import worlds
 from raftkv.testing.sim.plan import TICK_US, draw_plan
+from raftkv.testing.sim.scheduler import SECOND
 from raftkv.testing.sim.trace import Trace
 from raftkv.testing.sim.world import run
 
@@ -39,6 +40,11 @@ def test_what_is_too_slow_for_any_leader_is_mended_with_the_rest() -> None:
     plan = worlds.harsh(39)
     assert 2 * (plan.sync_us_max + plan.quality.delay_us_max) > plan.election_ticks * TICK_US
     run(plan)
+
+
+def test_members_recover_while_clients_go_on() -> None:
+    """Agreement is on what there was: with enough requests, somebody always lacks the latest."""
+    assert run(worlds.compacting(54)).recovery_us < SECOND
 
 
 def test_a_run_says_what_happened_in_it() -> None:
