@@ -49,7 +49,7 @@ cdef object target                 # run(bytes) -> None
 cdef dict bases = {}               # code object -> where its lines begin among the counters; or -1
 cdef uint32_t previous_line
 
-LEAK_ROUNDS = 12
+LEAK_ROUNDS = 8
 LEAK_BYTES_MAX = 4096              # between the middle round and the last; caches have filled then
 
 
