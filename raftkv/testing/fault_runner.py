@@ -23,6 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -68,6 +69,8 @@ class Totals:
     revisions: int = 0
     streams: int = 0
     checking_s: float = 0.0
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Faults that turned out to be impossible, because of another one."""
     availability: Availability = field(default_factory=Availability)
 
 
@@ -153,19 +156,28 @@ class FaultRunner:
             fault = self._dice.choice(choices)
             others = [one for one in range(MEMBERS) if one != member]
             seconds = self._dice.uniform(*fault.seconds)
-            injection = Injection(self._cluster, member, others, self._dice, seconds, load.flood)
+            injection = Injection(
+                self._cluster, member, others, self._dice, seconds, load.flood, alone=not active
+            )
             self._console.log(f"{fault.name} at {member} for {seconds:.1f} s")
             active.append((fault, injection, time.monotonic()))
             fault.begin(injection)
             if fault.name == "kill all":
                 break
+        return self._heal(active)
+
+    def _heal(self, active: list[tuple[Fault, Injection, float]]) -> list[FaultSpan]:
+        """Wait until faults have lasted long enough, and heal one after the other."""
+        done = [one for one in active if not one[1].is_skipped]
+        self.totals.skipped.update(fault.name for fault, one, _ in active if one.is_skipped)
+        done.sort(key=lambda one: (one[0].heals_last, one[2] + one[1].seconds))
         spans: list[FaultSpan] = []
-        for fault, injection, began in sorted(active, key=lambda one: one[2] + one[1].seconds):
+        for fault, injection, began in done:
             time.sleep(max(began + injection.seconds - time.monotonic(), 0))
             fault.end(injection)
-            name = fault.name if len(active) == 1 else TWO
+            name = fault.name if len(done) == 1 else TWO
             spans.append(FaultSpan(name, injection.member, began, time.monotonic()))
-        return spans[:1] if len(active) == 2 else spans
+        return spans[:1] if len(done) == 2 else spans
 
     def _check_running(self) -> None:
         """No member may have ended by itself."""
@@ -274,12 +286,17 @@ def _run(runner: FaultRunner, seconds: float) -> Violation | None:
 
 
 def _print_totals(totals: Totals, console: Console) -> None:
-    table = Table("fault", "times", "longest time without a write", title="Faults")
+    table = Table("fault", "times", "skipped", "longest time without a write", title="Faults")
     availability = totals.availability
     for name in (*FAULTS, TWO, NONE):
-        if name in availability.longest_s:
+        if name in availability.longest_s or totals.skipped[name]:
             count = str(availability.counts.get(name, ""))
-            table.add_row(name, count, f"{availability.longest_s[name]:.2f} s")
+            table.add_row(
+                name,
+                count,
+                str(totals.skipped[name] or ""),
+                f"{availability.longest_s.get(name, 0):.2f} s",
+            )
     console.print(table)
     counts = ", ".join(f"{totals.operations[one]} {one.value}" for one in Outcome)
     console.print(

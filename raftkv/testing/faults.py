@@ -38,6 +38,10 @@ class Injection:
     """How long it will last."""
     flood: Callable[[], None]
     """Has clients write values of a size for which a file of old free pages has no room."""
+    alone: bool = True
+    """Nothing else was broken when it began."""
+    is_skipped: bool = False
+    """It turned out to be impossible; nothing was broken, and nothing is to be healed."""
     helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -63,6 +67,11 @@ class Fault:
     begin: Callable[[Injection], None]
     end: Callable[[Injection], None]
     needs_namespaces: bool = False
+
+    @property
+    def heals_last(self) -> bool:
+        """Whether it can be healed only where nothing else is broken."""
+        return self.group == "member"
 
 
 def _kill(one: Injection) -> None:
@@ -183,11 +192,13 @@ def _skew(one: Injection) -> None:
 
 
 def _remove(one: Injection) -> None:
-    member_faults.remove(one.cluster, one.member)
+    """Remove it, unless the cluster cannot do without it because of what else is broken."""
+    one.is_skipped = not member_faults.remove(one.cluster, one.member, alone=one.alone)
 
 
 def _add_back(one: Injection) -> None:
-    member_faults.add_back(one.cluster, one.member)
+    if not one.is_skipped:
+        member_faults.add_back(one.cluster, one.member)
 
 
 def _stay(one: Injection) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from raftkv.cli import ExitCode
 from raftkv.client import Client
+from raftkv.client.errors import ClientError, UnavailableError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.testing.history import Violation
 from raftkv.testing.process_cluster import ProcessCluster
@@ -19,35 +21,70 @@ __all__ = ["add_back", "remove"]
 ATTEMPT_S = 3.0
 RETRY_S = 0.2
 CHANGE_S_MAX = 40.0
-"""How long a change may take while another fault is at work."""
+"""How long a change may take where nothing else is broken."""
+REFUSED_S_MAX = 10.0
+"""How long a removal is tried that is refused because of another fault. What was broken before may
+count as broken for 5 s more."""
+REFUSALS = ("etcdserver: unhealthy cluster", "etcdserver: re-configuration failed")
+"""How texts begin by which a leader refuses to endanger the quorum: nothing has changed."""
 EXIT_S_MAX = 25.0
 
 _T = TypeVar("_T")
 
 
-def remove(cluster: ProcessCluster, member: int) -> None:
-    """Remove a member by way of the others, and wait until its process has ended by itself.
+class _Impossible(Exception):
+    """A change stays impossible, and certainly has not been made."""
 
-    Raises Violation where it does not, or ends with another exit code than the one for that.
+
+def remove(cluster: ProcessCluster, member: int, *, alone: bool) -> bool:
+    """Have a member removed by way of the others.
+
+    Returns False where it stays, because the cluster cannot do without it: only where another fault
+    is at work, so not `alone`. Raises Violation.
     """
+    give_up_at = time.monotonic() + REFUSED_S_MAX
+    may_be_done = False
 
     async def change(client: Client) -> bool:
-        found = _named(await client.member_list(), cluster.names[member])
-        if found is not None:
+        nonlocal may_be_done
+        try:
+            found = _named(await client.member_list(), cluster.names[member])
+        except ClientError as error:
+            if not (alone or may_be_done) and time.monotonic() > give_up_at:
+                raise _Impossible from error
+            raise
+        if found is None:
+            return True
+        asked, may_be_done = may_be_done, True
+        try:
             await client.member_remove(found.ID)
+        except ClientError as error:
+            may_be_done = asked or not _changed_nothing(error)
+            if not (alone or may_be_done) and time.monotonic() > give_up_at:
+                raise _Impossible from error
+            raise
         return True
 
-    _until_done(cluster, member, f"remove member {member}", change)
-    code = cluster.wait(member, EXIT_S_MAX)
-    if code != ExitCode.REMOVED:
-        raise Violation(
-            "a removed member ends, and says so",
-            f"member {member} exited with {code}:\n{cluster.log_tail(member)}",
-        )
+    try:
+        return _until_done(cluster, member, f"remove member {member}", change)
+    except _Impossible:
+        return False
+
+
+def _changed_nothing(error: ClientError) -> bool:
+    """Say whether a change of membership that ended so was certainly not made."""
+    if isinstance(error, UnavailableError) and error.unsent:
+        return True
+    return error.message.startswith(REFUSALS)
 
 
 def add_back(cluster: ProcessCluster, member: int) -> None:
-    """Add a learner at the address of a removed member, start it empty, and promote it."""
+    """Wait until a removed member has ended by itself; have a new one, empty, in its place.
+
+    It is added as a learner, started, and promoted. Raises Violation where the removed one does not
+    end, or ends with another exit code than the one for that.
+    """
+    _wait_for_end(cluster, member)
     url = f"http://{cluster.hosts[member]}:{cluster.peer_ports[member]}"
 
     async def add(client: Client) -> bool:
@@ -69,6 +106,18 @@ def add_back(cluster: ProcessCluster, member: int) -> None:
     _until_done(cluster, member, f"promote member {member}", promote)
 
 
+def _wait_for_end(cluster: ProcessCluster, member: int) -> None:
+    try:
+        code: int | str = cluster.wait(member, EXIT_S_MAX)
+    except subprocess.TimeoutExpired:
+        code = f"nothing within {EXIT_S_MAX} s"
+    if code != ExitCode.REMOVED:
+        raise Violation(
+            "a removed member ends, and says so",
+            f"member {member} exited with {code}:\n{cluster.log_tail(member)}",
+        )
+
+
 def _named(listed: pb.MemberListResponse, name: str) -> pb.Member | None:
     return next((one for one in listed.members if one.name == name), None)
 
@@ -85,11 +134,14 @@ def _until_done(
         async with Client([endpoint], timeout_s=ATTEMPT_S) as client:
             return await act(client)
 
-    while time.monotonic() < deadline:
-        for one in others:
-            try:
-                return asyncio.run(attempt(cluster.endpoints[one]))
-            except Exception as error:  # refused, cut off or without a leader: try on
-                problem = f"member {one}: {error}"
-        time.sleep(RETRY_S)
+    with asyncio.Runner() as runner:
+        while time.monotonic() < deadline:
+            for one in others:
+                try:
+                    return runner.run(attempt(cluster.endpoints[one]))
+                except _Impossible:
+                    raise
+                except Exception as error:  # refused, cut off or without a leader: try on
+                    problem = f"member {one}: {error}"
+            time.sleep(RETRY_S)
     raise Violation("the membership can be changed", f"cannot {what}: {problem}")
