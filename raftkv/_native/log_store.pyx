@@ -244,6 +244,8 @@ cdef class LogStore:
 
     cdef int note(self, const Frame *frame) except -1:
         """Let a frame that is durable count; the caller puts its records into the index."""
+        if (frame.first_index | frame.base_index) >> 63:
+            raise CorruptLogError(self.last + 1, "an index that no log can reach")
         if frame.flags & FRAME_RESET:
             self.index.truncate_from(0)
             self.index.first = frame.base_index + 1

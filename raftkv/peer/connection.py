@@ -8,10 +8,20 @@ import ssl
 from collections.abc import Callable
 
 from raftkv.peer.errors import FrameError, HandshakeError
-from raftkv.peer.frame import PROTOCOL_VERSION, FrameDecoder, FrameType, decode_hello
+from raftkv.peer.frame import (
+    FRAME_BYTES_MAX,
+    PROTOCOL_VERSION,
+    FrameDecoder,
+    FrameType,
+    decode_hello,
+)
 
 HANDSHAKE_TIMEOUT_S = 5.0
 """How long either side waits for the other's first frame."""
+
+HANDSHAKE_BYTES_MAX = 64 << 10
+"""Length of that frame: a stranger's announcement must not take memory. Neither side sends more
+before it has heard who the other is."""
 
 
 class PeerConnection(asyncio.Protocol):
@@ -27,14 +37,14 @@ class PeerConnection(asyncio.Protocol):
         on_lost: Callable[[PeerConnection, Exception | None], None],
         on_made: Callable[[PeerConnection], None] | None = None,
     ) -> None:
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(HANDSHAKE_BYTES_MAX)
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._on_made = on_made
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self.peer_id = 0
-        """Who is at the other end; 0 before the handshake."""
+        """Who is at the other end; 0 before the handshake. Set by `introduce`."""
         self.sent_bytes = 0
         self.received_bytes = 0
 
@@ -56,6 +66,11 @@ class PeerConnection(asyncio.Protocol):
                 self._on_frame(self, type_, body)
         except FrameError as error:
             self.abort(error)
+
+    def introduce(self, peer_id: int) -> None:
+        """Learn, by its handshake, who is at the other end: frames of full size may follow."""
+        self.peer_id = peer_id
+        self._decoder.frame_bytes_max = FRAME_BYTES_MAX
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

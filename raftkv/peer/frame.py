@@ -85,7 +85,8 @@ class FrameDecoder:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         self._buffer = bytearray()
-        self._frame_bytes_max = frame_bytes_max
+        self.frame_bytes_max = frame_bytes_max
+        """Length of the largest frame to come."""
 
     def feed(self, data: bytes) -> list[tuple[FrameType, bytes]]:
         """Return the frames that are complete with `data`, oldest first.
@@ -109,7 +110,7 @@ class FrameDecoder:
         with memoryview(source) as view:
             while len(view) - start >= _HEADER.size:
                 length, crc = _HEADER.unpack_from(view, start)
-                if not 5 <= length <= self._frame_bytes_max:
+                if not 5 <= length <= self.frame_bytes_max:
                     raise FrameError(f"a frame may not have {length} bytes")
                 end = start + 4 + length
                 if len(view) < end:

@@ -167,7 +167,7 @@ class IncomingConnections:
             connection.close(error)
             return
         self._connections[connection].cancel()
-        connection.peer_id = sender
+        connection.introduce(sender)
         connection.write(encode_hello(self._cluster_id, self._member_id, sender))
 
     def _checked(self, connection: PeerConnection, messages: list[Message]) -> list[Message]:

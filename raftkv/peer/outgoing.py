@@ -200,7 +200,7 @@ class OutgoingConnection:
             except (HandshakeError, FrameError) as error:
                 self._ready.set_exception(error)
                 return
-            connection.peer_id = sender
+            connection.introduce(sender)
             self._connection = connection
             self._ready.set_result(None)
             self._report(None)

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 MAGIC = b"rkvlog 1"
 """The last byte is the number of the format."""
 
+INDEX_MAX = (1 << 63) - 1
+"""So that whoever counts on from an index need not think of the end of 64 bits."""
+
 HEADER_BYTES = 4096
 """Frames begin here, on a page of their own."""
 
@@ -71,4 +74,7 @@ class SegmentHeader:
         magic, *numbers, _reserved = _FIELDS.unpack(fields)
         if magic != MAGIC:
             raise ValueError(f"the format {magic!r} is not {MAGIC!r}")
-        return cls(*numbers)
+        header = cls(*numbers)
+        if max(header.base_index, header.last_index) > INDEX_MAX:
+            raise ValueError("it names an index that no log can reach")
+        return header

@@ -29,6 +29,7 @@ DAMAGE_MAX = 8
 GENERATIONS = 1 << 40
 HUGE = {250: (1 << 64) - 1, 251: 1 << 63, 252: (1 << 32) - 1, 253: 1 << 32, 254: (1 << 63) - 1}
 ALL = (1 << 62) - 1
+U64_MAX = (1 << 64) - 1
 
 
 class Written:
@@ -53,7 +54,7 @@ class Written:
             return HUGE[value]
         distance = value - 256 if value >= 128 else value
         self.is_sane = self.is_sane and expected + distance >= 0
-        return max(0, expected + distance)
+        return min(max(0, expected + distance), U64_MAX)
 
     def segment(self, sequence: int) -> bytearray:
         header = SegmentHeader(
