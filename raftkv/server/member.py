@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from raftkv._native.command_batch import answer, read_header
+from raftkv._native.command_batch import answer, check_batch, read_header
 from raftkv._native.snapshot_writer import SnapshotWriter
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
@@ -269,7 +269,7 @@ class Member:
 
     def _propose_for(self, sender: int, message: forwarding.Propose) -> None:
         """Propose another member's batch, or tell it that this certainly did not happen."""
-        batch_id = read_header(message.batch)[1]
+        batch_id = check_batch(message.batch)  # in the log, it would end every member
         code = ErrorCode.LEADER_CHANGED
         if message.term == self.node.term and self.is_leader:
             try:

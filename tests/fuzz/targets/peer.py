@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgpack  # type: ignore[import-untyped]
 
-from raftkv._native.command_batch import read_commands, read_header
+from raftkv._native.command_batch import check_batch, read_commands, read_header
 from raftkv.peer.errors import FrameError
 from raftkv.peer.frame import (
     FrameDecoder,
@@ -70,9 +70,15 @@ def take(type_: FrameType, body: bytes) -> None:
 
 def take_batch(data: bytes) -> None:
     """Read a batch, which may be none."""
-    with suppress(ValueError):
-        read_header(data)
-        read_commands(data)
+    try:
+        commands = read_commands(data)
+    except ValueError:
+        commands = []
+    try:
+        assert check_batch(data) == read_header(data)[1]
+        assert commands
+    except ValueError:
+        assert not commands
 
 
 def framed(pieces: Pieces) -> bytes:
