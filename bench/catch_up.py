@@ -27,7 +27,8 @@ CATCH_UP_ENTRIES = 500
 WINDOW_S = 2.0
 """About how long one measurement of the rate is."""
 WINDOWS = 5
-POLL_S = 0.1
+POLL_S = 0.5
+"""How often members are asked how far they are; each time costs them a connection."""
 LEVEL_ENTRIES = 200
 """A follower that lags by less is level: some are always on their way."""
 TIMEOUT_S = 1800.0

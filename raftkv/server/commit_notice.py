@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from raftkv.raft.messages import Message, MessageType
+from raftkv.server.commit_latency import CommitLatency
 from raftkv.server.quick_followers import QuickFollowers
 
 __all__ = ["CommitNotice", "HoldingNode"]
@@ -46,6 +47,7 @@ class CommitNotice:
         self, node: HoldingNode, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
     ) -> None:
         self.quick = QuickFollowers()
+        self.latency = CommitLatency()
         self._node = node
         self._loop = loop
         self._wake = wake
@@ -57,8 +59,10 @@ class CommitNotice:
         """Somebody waits to hear that this entry is committed."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def proposed(self, now: float) -> None:
+    def proposed(self, now: float, index: int = 0) -> None:
         """Take note of a new entry."""
+        if index:
+            self.latency.proposed(index, now)
         if self._committed_at:
             gap_s = min(now - self._committed_at, GAP_S_MAX)
             self._mean_gap_s += (gap_s - self._mean_gap_s) / GAPS_REMEMBERED
@@ -67,6 +71,8 @@ class CommitNotice:
     def tell_at_once(self, index: int = 0) -> None:
         """Do not hold back what is committed by now, nor the news of this entry."""
         self._urgent_index = max(self._urgent_index, index)
+        if index:
+            self.latency.proposed(index, self._loop.time())
         self._node.hold_commit(False)
 
     def stepped(self, message: Message) -> None:
@@ -86,6 +92,7 @@ class CommitNotice:
         if node.commit_index > self._commit_index:
             self._commit_index = node.commit_index
             self._committed_at = now
+            self.latency.committed(node.commit_index, now)
         awaited = self._commit_index < self._urgent_index
         due = node.owes_commit and (awaited or self._mean_gap_s >= CLOSE_S)
         node.hold_commit(not (due or awaited))

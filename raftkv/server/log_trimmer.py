@@ -57,6 +57,10 @@ class LogTrimmer:
         """Say whether one who has the log up to `index` can go on with what is kept in any case."""
         return index >= self._applied - self._tail // 2
 
+    def held_share(self, member_id: int) -> float:
+        """Say how much of what may be held for a member is held, of 1."""
+        return (self._applied - self._held.get(member_id, self._applied)) / HELD_ENTRIES_MAX
+
     def release(self, member_id: int) -> None:
         """Note that the member's snapshot is done with. Idempotent."""
         self._held.pop(member_id, None)

@@ -91,12 +91,14 @@ class Member:
         self.cluster.on_published = lambda: self.on_ready()
         self.quota = Quota(config.quota_bytes, parts.store, self.cluster.alarms, self._arm_no_space)
         self._links = links
+        self._notice = CommitNotice(parts.node, loop, self.wake)
         self.snapshots = SnapshotSender(
             parts.store,
             parts.transport,
             parts.trimmer,
             loop,
             bytes_per_s=config.snapshot_bytes_per_s,
+            latency=self._notice.latency,
             match_index=parts.node.match_index,
             on_end=self._snapshot_sent,
         )
@@ -125,7 +127,6 @@ class Member:
         self._requests = PeerRequests(self, self.received)
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
-        self._notice = CommitNotice(parts.node, loop, self.wake)
         self._awake = self._awaits_flush = self._stopped = False
         self._applied_term = 0
         self._next_publication = 0.0
@@ -409,8 +410,8 @@ class Member:
                     self._loop.call_later(FLUSH_POLL_S, self._retry_after_flush)
                 return Fate.POSTPONED
             try:
-                self.node.propose(batch.data)
-                self._notice.proposed(self._loop.time())
+                index = self.node.propose(batch.data)
+                self._notice.proposed(self._loop.time(), index)
             except (NotLeader, ProposalDropped):
                 return Fate.POSTPONED
             return Fate.PROPOSED

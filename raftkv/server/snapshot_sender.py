@@ -16,8 +16,10 @@ from raftkv.peer.errors import OutcomeUnknown, PeerError
 from raftkv.peer.transport import PeerTransport
 from raftkv.raft.messages import Message, MessageType, SnapshotMetadata
 from raftkv.server import snapshot_protocol
+from raftkv.server.commit_latency import CommitLatency
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.membership import stored_configuration
+from raftkv.server.snapshot_pace import SnapshotPace
 from raftkv.server.store import Store
 
 __all__ = ["SnapshotSender"]
@@ -54,12 +56,15 @@ class SnapshotSender:
         loop: asyncio.AbstractEventLoop,
         *,
         bytes_per_s: int,
+        latency: CommitLatency,
         match_index: Callable[[int], int],
         on_end: Callable[[int, bool], None],
     ) -> None:
         """`on_end(follower, ok)` is called once for each `begin` that was not cancelled.
 
-        `match_index` says up to where a follower has the log, as far as is known; -1: no follower.
+        No more than `bytes_per_s` to each, and less where `latency`, that of the member's commits,
+        suffers. `match_index` says up to where a follower has the log, as far as is known; -1: it
+        is none.
         """
         self.sent_count = self.failed_count = 0
         self.outcomes: dict[tuple[int, bool], int] = {}
@@ -72,6 +77,7 @@ class SnapshotSender:
         self._trimmer = trimmer
         self._loop = loop
         self._bytes_per_s = bytes_per_s
+        self._latency = latency
         self._match_index = match_index
         self._on_end = on_end
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -212,7 +218,8 @@ class SnapshotSender:
 
     async def _send_rest(self, follower: int, reader: SnapshotReader) -> None:
         """Send from where the reader stands, no faster than the pace allows."""
-        due = self._loop.time()
+        pace = SnapshotPace(self._bytes_per_s, self._latency, self._loop.time())
+        state_bytes = max(self._store.db_size()[1], 1)
         chunk = await self._read(reader)
         while chunk:
             ahead = self._loop.create_task(self._read(reader))
@@ -220,9 +227,12 @@ class SnapshotSender:
                 await self._transport.request(
                     follower, snapshot_protocol.CHUNK, chunk, REQUEST_TIMEOUT_S
                 )
-                due = max(due + len(chunk) / self._bytes_per_s, self._loop.time() - RETRY_S)
-                if due > self._loop.time():
-                    await asyncio.sleep(due - self._loop.time())
+                sent_share = min(reader.next_chunk * self.chunk_bytes / state_bytes, 1.0)
+                log_share = self._trimmer.held_share(follower)
+                wait_s = pace.sent(len(chunk), sent_share, log_share, self._loop.time())
+                if wait_s > 0:
+                    await asyncio.sleep(wait_s)
+                pace.resumed(self._loop.time())
             except PeerError:
                 await ahead
                 raise

@@ -10,6 +10,7 @@ from raftkv.peer.transport import PeerTransport
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Message, MessageType, SnapshotMetadata
 from raftkv.server import snapshot_protocol
+from raftkv.server.commit_latency import CommitLatency
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.membership import CONFIGURATION_KEY
 from raftkv.server.snapshot_sender import SnapshotSender
@@ -40,6 +41,9 @@ class _Reader:
 
 class _Store:
     flushed_index = 100
+
+    def db_size(self) -> tuple[int, int]:
+        return 8192, 4096
 
     def snapshot_open(self, _flush: bool) -> _Reader:
         return _Reader()
@@ -75,6 +79,7 @@ async def test_the_log_is_kept_until_the_follower_is_level() -> None:
         trimmer,
         asyncio.get_running_loop(),
         bytes_per_s=1 << 30,
+        latency=CommitLatency(),
         match_index=lambda follower: held[follower],
         on_end=lambda follower, ok: ended.append((follower, ok)),
     )
@@ -99,6 +104,7 @@ async def test_nothing_is_kept_once_another_leads() -> None:
         trimmer,
         asyncio.get_running_loop(),
         bytes_per_s=1 << 30,
+        latency=CommitLatency(),
         match_index=lambda _follower: 100,
         on_end=lambda follower, ok: ended.append((follower, ok)),
     )
