@@ -28,6 +28,7 @@ RUN apt-get update \
  && useradd --system --uid 10001 --user-group --home-dir /var/lib/raftkv raftkv \
  && install -d -o raftkv -g raftkv -m 0700 /var/lib/raftkv
 COPY --from=build /opt/raftkv /opt/raftkv
+COPY tools/raftkv-ready /usr/local/bin/
 # Under etcd's names the programs take etcd's place in scripts and pod manifests.
 RUN ln -s /opt/raftkv/bin/raftkv /usr/local/bin/etcd \
  && ln -s /opt/raftkv/bin/raftctl /usr/local/bin/etcdctl
@@ -39,6 +40,5 @@ USER raftkv
 WORKDIR /var/lib/raftkv
 VOLUME /var/lib/raftkv
 EXPOSE 2379 2380
-HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["raftctl", "--endpoints", "http://127.0.0.1:2379", "endpoint", "health"]
+HEALTHCHECK --interval=2s --timeout=5s --start-period=30s --retries=3 CMD ["raftkv-ready"]
 CMD ["raftkv"]
