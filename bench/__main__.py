@@ -16,6 +16,7 @@ from bench.cluster import etcd_command, etcd_version, raftkv_command
 from bench.compare import OURS, compare
 from bench.instructions import run_instructions
 from bench.one_load import add_load, run_load
+from bench.proof import run_proof
 from bench.series import SERIES, Series
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--directory", type=Path, help="where data goes; default: temporary")
     add_load(verbs.add_parser("load", help="put one load on an endpoint and print what it did"))
+    verbs.add_parser("prove", help="show that the load generator is fast enough and agrees")
     verbs.add_parser("instructions", help="instructions of the hottest paths, under callgrind")
     return made
 
@@ -120,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.verb == "load":
         return run_load(options)
+    if options.verb == "prove":
+        return run_proof()
     if options.verb == "instructions":
         return run_instructions()
     return run_compare(options, argv)

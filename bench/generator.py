@@ -84,6 +84,7 @@ class Outcome:
     """gRPC code -> calls; `bench.native.load.TRANSPORT`: lost, reset or never answered."""
     error_text: str = ""
     unissued: int = 0
+    watches_lost: int = 0
     window_s: float = 0.0
     revision: int = 0
     latencies: Histogram = field(default_factory=Histogram)
@@ -105,14 +106,15 @@ class Outcome:
 
     @property
     def failed(self) -> int:
-        return sum(self.errors.values()) + self.unissued
+        return sum(self.errors.values()) + self.unissued + self.watches_lost
 
     def raise_for_errors(self) -> None:
         """Raise RuntimeError unless everything that was asked was answered."""
         if self.failed:
             raise RuntimeError(
                 f"{self.failed} of {self.issued + self.unissued} requests failed"
-                f" ({self.error_text or 'no text'}): {self.errors}, never sent: {self.unissued};"
+                f" ({self.error_text or 'no text'}): {self.errors}, never sent: {self.unissued},"
+                f" watches cancelled: {self.watches_lost};"
                 f" code {TRANSPORT} is a lost connection or no answer"
             )
 
@@ -232,6 +234,7 @@ class Session:
             watched = load.watch_tally
             outcome.deliveries += watched["events"]
             outcome.deliveries_in_window += watched["events_in_window"]
+            outcome.watches_lost += watched["cancelled"]
             outcome.previous += watched["previous"]
             outcome.delivery_latencies.merge(load.delivery_latencies())
         return outcome

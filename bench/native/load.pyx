@@ -169,7 +169,7 @@ cdef class Load:
                 flush(state)
             PyErr_CheckSignals()
             if state.lost_links or state.watch.cancelled:
-                raise ConnectionError(self.error_text or "a connection was lost while it opened")
+                raise ConnectionError(self.error_text or "connection lost, or watch cancelled")
             if state.watch.created >= watches:
                 return
             if state.now_ns > until_ns:

@@ -171,13 +171,21 @@ cdef int finished(State *load, Call *call, uint64_t code) noexcept nogil:
     else:
         tally.completed += 1
         load.last_answer_ns = load.now_ns
-    if not code and call.intended_ns >= load.record_from_ns and (
-            load.rate or not load.stop_ns or load.now_ns <= load.stop_ns):
+    if not code and in_window(load, call):
         tally.recorded += 1
         buckets_record(&tally.latencies, load.now_ns - call.intended_ns)
     if not call.link.lost:
         give_back(load, call)
     return 0
+
+
+cdef bint in_window(State *load, const Call *call) noexcept nogil:
+    """Tell whether an answer counts: by when it was due in an open loop, by when it came in a
+    closed one."""
+    if load.rate:
+        return call.intended_ns >= load.record_from_ns
+    return load.now_ns >= load.record_from_ns and (
+        not load.stop_ns or load.now_ns <= load.stop_ns)
 
 
 cdef int wait(State *load, int64_t until_ns) noexcept nogil:
