@@ -225,6 +225,7 @@ def test_a_cancelled_watch_is_a_failure(cluster: Cluster) -> None:
 
     asyncio.run(compact())
     create = pb.WatchCreateRequest(key=b"compact", start_revision=1)
-    watched = replace(plan(cluster, operation.put()), watches=Watches([create], 1, 1, 1, False))
+    watches = Watches([create], 1, 1, 1, False)
+    watched = replace(plan(cluster, operation.put(), count=0), watches=watches, duration_s=0.5)
     with pytest.raises((ConnectionError, RuntimeError), match="cancelled"):
         measure(watched).raise_for_errors()
