@@ -13,6 +13,7 @@ from pathlib import Path
 
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Entry, SnapshotMetadata
+from raftkv.raft.progress import ProgressState
 from raftkv.testing.history import Operation, Outcome
 from raftkv.testing.safety import SafetyChecker, SafetyViolation
 from raftkv.testing.sim.administrator import ADMINISTRATORS, Administrator
@@ -249,9 +250,10 @@ class World:
         return self.scheduler.run_until(seldom, end_us)
 
     def _has_recovered(self) -> bool:
-        """Whether everyone follows a leader, and has what that held when it was first seen.
+        """Whether everyone follows a leader, has what that held when first seen, and reads on.
 
-        Clients go on asking: at no moment need anybody have all that the leader has by then.
+        Clients go on asking: at no moment need anybody have all that the leader has by then. But
+        nobody may go from one snapshot to the next.
         """
         leader = self.nemesis.leader()
         if leader is None:
@@ -259,7 +261,10 @@ class World:
         leadership = leader.id, leader.node.term
         if self._goal[:2] != leadership:
             self._goal = *leadership, leader.node.last_index
-        return self._is_level(self._goal[2])
+        followers = leader.node.status().followers.values()
+        return self._is_level(self._goal[2]) and all(
+            follower.state is ProgressState.REPLICATE for follower in followers
+        )
 
     def _is_level(self, index: int | None = None) -> bool:
         """Whether there is a leader, everyone applied what it holds, and nobody else is left.
