@@ -40,6 +40,10 @@ class RaftConfig:
     cache_bytes_max: int = 32 * MIB
     """Bytes of entries that are kept in memory although synced and handed out for applying,
     so that followers which are nearly level do not cost a disk read."""
+    catch_up_bytes_per_tick: int = MIB
+    """Bytes of entries that are read from disk and sent in a tick, to all followers together; one
+    APPEND may pass it, and is then made up for. More where the leader itself appends more: twice
+    that, or nobody would ever be level."""
     reads_waiting_max: int = 65536
     """Reads at the leader that await their confirmation."""
 
@@ -60,6 +64,7 @@ class RaftConfig:
                 "uncommitted_bytes_max",
                 "committed_bytes_max",
                 "cache_bytes_max",
+                "catch_up_bytes_per_tick",
                 "reads_waiting_max",
             )
             if getattr(self, name) < 1

@@ -92,6 +92,10 @@ class RaftLog:
             return self._snapshot[0] + 1
         return self._reader.first_index
 
+    def is_cached(self, index: int) -> bool:
+        """Say whether an entry is in memory, so that it costs no disk read."""
+        return index >= self._offset
+
     def term(self, index: int) -> int:
         """Return the term of an entry, or of the base. Raises LogCompacted, LogUnavailable."""
         if index == self.last_index:

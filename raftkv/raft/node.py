@@ -143,6 +143,7 @@ class RaftNode:
         if state.role is Role.LEADER:
             reconfiguration.leave_joint_if_due(state)
             replication.tick_heartbeat(state)
+            replication.tick_catch_up(state)
 
     def campaign(self) -> None:
         """Begin an election now, as if the timeout had passed; nothing if we lead or may not."""

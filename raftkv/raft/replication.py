@@ -22,6 +22,8 @@ def wants_append(state: RaftState, progress: Progress) -> bool:
         return False
     if snapshots.needs_snapshot(state, progress):
         return snapshots.may_send(state, progress)
+    if state.catch_up_bytes <= 0 and not state.log.is_cached(progress.next_index):
+        return False  # the next tick allows more
     return (
         progress.next_index <= state.log.last_index
         or progress.send_empty
@@ -87,6 +89,8 @@ def _send_append(
     )
     size = sum(entry.size_bytes for entry in entries)
     progress.sent(start - 1 + len(entries), size, log.commit_index)
+    if not log.is_cached(start):
+        state.catch_up_bytes -= size
 
 
 def send_heartbeats(state: RaftState) -> None:
@@ -102,6 +106,13 @@ def send_heartbeats(state: RaftState) -> None:
                 context=state.reads.round,
             )
         )
+
+
+def tick_catch_up(state: RaftState) -> None:
+    """Allow what a tick allows to be read from disk, for followers that are far behind."""
+    allowed = max(state.config.catch_up_bytes_per_tick, 2 * state.appended_bytes)
+    state.catch_up_bytes = min(state.catch_up_bytes, 0) + allowed
+    state.appended_bytes = 0
 
 
 def tick_heartbeat(state: RaftState) -> None:

@@ -27,8 +27,10 @@ class RaftState:
 
     __slots__ = (
         "after_persist",
+        "appended_bytes",
         "applied_index",
         "campaign_when_applied",
+        "catch_up_bytes",
         "config",
         "configuration",
         "configuration_index",
@@ -110,6 +112,10 @@ class RaftState:
         self.uncommitted: deque[tuple[int, int]] = deque()
         """Index and bytes of own entries that are not committed."""
         self.uncommitted_bytes = 0
+        self.appended_bytes = 0
+        """As the leader: what was appended since the last tick."""
+        self.catch_up_bytes = config.catch_up_bytes_per_tick
+        """As the leader: what may be read from disk and sent until the next tick; below 0: owed."""
         self._reset(self.term)
 
     def match_index(self, member: int) -> int:
@@ -213,6 +219,7 @@ class RaftState:
         self.log.append((entry,))
         self.uncommitted.append((entry.index, entry.size_bytes))
         self.uncommitted_bytes += entry.size_bytes
+        self.appended_bytes += entry.size_bytes
         return entry.index
 
     def acknowledge(self, leader: int, index: int) -> None:

@@ -278,6 +278,7 @@ class Machine:
                 "append_bytes_max": 512,
                 "committed_bytes_max": 1024,
                 "cache_bytes_max": 2048,
+                "catch_up_bytes_per_tick": 256,
             }
         return RaftConfig(
             id=self.id,
