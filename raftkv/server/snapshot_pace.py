@@ -58,7 +58,15 @@ class SnapshotPace:
         self._quiet_s = 0.0
         """Mean latency at rest; 0: not known."""
         self._is_resting = False
+        self._sums = {False: (0, 0.0), True: (0, 0.0)}
+        """Commits and their latency, while sending and at rest."""
         self._begin(now)
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long commits took while sending as they did at rest; 0: not known."""
+        (count, total_s), (rests, rest_s) = self._sums[False], self._sums[True]
+        return total_s / count * rests / rest_s if count and rest_s else 0.0
 
     def _begin(self, now: float) -> None:
         """A stretch of sending, or a rest, begins."""
@@ -86,21 +94,24 @@ class SnapshotPace:
         """Take note that the wait is over."""
         if not self._is_resting:
             return
-        mean_s = self._mean()
+        mean_s = self._end()
         if mean_s:
             weight = 1 / RESTS_REMEMBERED if self._quiet_s else 1.0
             self._quiet_s += (mean_s - self._quiet_s) * weight
         self._is_resting = False
         self._begin(now)
 
-    def _mean(self) -> float:
-        """Return the mean latency since the stretch began; 0: too few commits to say."""
+    def _end(self) -> float:
+        """Return the mean latency of the stretch that ends; 0: too few commits to say."""
         count = self._latency.count - self._count
-        return (self._latency.total_s - self._total_s) / count if count >= SAMPLES_MIN else 0.0
+        total_s = self._latency.total_s - self._total_s
+        before, before_s = self._sums[self._is_resting]
+        self._sums[self._is_resting] = before + count, before_s + total_s
+        return total_s / count if count >= SAMPLES_MIN else 0.0
 
     def _adapt(self) -> None:
         """Judge a stretch of sending."""
-        mean_s = self._mean()
+        mean_s = self._end()
         if mean_s and self._quiet_s and mean_s > self._quiet_s * SLOWER:
             self.bytes_per_s = max(self.bytes_per_s / 2, self._floor)
         else:

@@ -170,7 +170,7 @@ class SnapshotSender:
             fields = {"peer": f"{message.to:x}", "index": reader.index}
             log.info("sending a snapshot", extra=fields)
             started = self._loop.time()
-            await self._stream(message.to, reader)
+            slowdown = await self._stream(message.to, reader)
             metadata = SnapshotMetadata(reader.index, reader.term, configuration)
             await self._transport.request(
                 message.to,
@@ -178,7 +178,8 @@ class SnapshotSender:
                 snapshot_protocol.encode_install(message, metadata),
                 INSTALL_TIMEOUT_S,
             )
-            log.info("snapshot sent", extra={**fields, "seconds": self._loop.time() - started})
+            fields |= {"seconds": self._loop.time() - started, "slowdown": round(slowdown, 3)}
+            log.info("snapshot sent", extra=fields)
         finally:
             reader.close()
 
@@ -189,14 +190,18 @@ class SnapshotSender:
             await asyncio.sleep(FLUSH_POLL_S)
         return self._store.snapshot_open(False)
 
-    async def _stream(self, follower: int, reader: SnapshotReader) -> None:
-        """Send all chunks, going on after whatever breaks. Raises PeerError, ValueError."""
+    async def _stream(self, follower: int, reader: SnapshotReader) -> float:
+        """Send all chunks, going on after whatever breaks. Raises PeerError, ValueError.
+
+        Returns how many times as long commits took meanwhile.
+        """
+        pace = SnapshotPace(self._bytes_per_s, self._latency, self._loop.time())
         failures = furthest = 0
         while True:
             try:
                 await self._resume(follower, reader)
-                await self._send_rest(follower, reader)
-                return
+                await self._send_rest(follower, reader, pace)
+                return pace.slowdown
             except PeerError:
                 failures = 0 if reader.next_chunk > furthest else failures + 1
                 furthest = max(furthest, reader.next_chunk)
@@ -216,9 +221,8 @@ class SnapshotSender:
         if not reader.seek(next_chunk, digest):
             reader.seek(0, bytes(32))
 
-    async def _send_rest(self, follower: int, reader: SnapshotReader) -> None:
+    async def _send_rest(self, follower: int, reader: SnapshotReader, pace: SnapshotPace) -> None:
         """Send from where the reader stands, no faster than the pace allows."""
-        pace = SnapshotPace(self._bytes_per_s, self._latency, self._loop.time())
         state_bytes = max(self._store.db_size()[1], 1)
         chunk = await self._read(reader)
         while chunk:

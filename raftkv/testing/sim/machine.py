@@ -278,8 +278,9 @@ class Machine:
                 "append_bytes_max": 512,
                 "committed_bytes_max": 1024,
                 "cache_bytes_max": 2048,
-                "catch_up_bytes_per_tick": 256,
             }
+        if self.plan.entries_per_append_max > 1:
+            bounds["catch_up_bytes_per_tick"] = 256
         return RaftConfig(
             id=self.id,
             election_timeout_ticks=self.config.election_ticks,

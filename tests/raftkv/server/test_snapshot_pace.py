@@ -58,6 +58,7 @@ def test_a_transfer_that_slows_commits_yields_down_to_the_floor() -> None:
     transfer.run(5, sending_s=QUIET_S * 1.5)
     assert transfer.pace.bytes_per_s == MAX * FLOOR
     assert transfer.run(10, sending_s=QUIET_S * 1.5) > MAX * FLOOR * 0.7
+    assert 1.1 < transfer.pace.slowdown < 1.5
     transfer.run(20, sending_s=QUIET_S * 1.1)
     assert transfer.pace.bytes_per_s == MAX
 
