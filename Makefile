@@ -6,7 +6,7 @@ PYTHON ?= python3
 SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd bench/native/*.pyx bench/native/*.pxd)
 PROTOS  := $(wildcard proto/*/*.proto)
 
-.PHONY: help build system up down test check lint types layers format bench bench-smoke client-suites clean
+.PHONY: help build system up down test check lint types layers format bench bench-smoke bench-micro client-suites clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -65,6 +65,10 @@ bench: build  ## raftkv and etcd, measured by the same load (about half an hour)
 
 bench-smoke: build
 	$(BIN)/python -m bench compare --smoke
+
+bench-micro: build  ## the native parts beside their plain twins
+	$(BIN)/python -m pytest -q bench/micro -o python_files='bench_*.py' -o python_functions='bench_*' \
+	    --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 
 client-suites: build  ## the tests of other etcd clients, from PyPI, against three members (minutes)
 	$(BIN)/python tools/client_suites.py

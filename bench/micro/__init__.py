@@ -1,0 +1,1 @@
+"""Micro-benchmarks: `python -m pytest bench/micro`. Each native part beside its plain twin."""
