@@ -40,7 +40,7 @@ from raftkv._native.mvcc_store import MvccStore
 from raftkv.pb.etcd import kv_pb2
 from raftkv.pb.etcd import rpc_pb2 as pb
 
-UNITS = 200
+UNITS = 120
 BATCH = 100
 KEYS = 1000
 WATCHERS, STREAMS = 1000, 100

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench.native.answer import STAMP_MAGIC
 from raftkv.pb.etcd import rpc_pb2
@@ -63,6 +64,7 @@ def prefix_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes((prefix[-1] + 1,))
 
 
+@lru_cache(maxsize=16)
 def value_of(size: int, *, stamped: bool = False) -> bytes:
     """Return a value of that many bytes, the same each time, that no compression makes smaller."""
     if stamped and size < STAMP_ROOM:
