@@ -6,12 +6,13 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from bench import plot, report
-from bench.cases import CASES, REAL, SMOKE, find
+from bench.cases import CASES, REAL, SMOKE, Size, find
 from bench.cluster import etcd_command, etcd_version, raftkv_command
 from bench.compare import OURS, compare
 from bench.instructions import run_instructions
@@ -45,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--write", action="store_true", help="add the tables to bench/RESULTS.md, draw bench/plots"
     )
+    run.add_argument("--keys", type=int, help=f"in the store, default {REAL.keys:,}")
+    run.add_argument("--seconds", type=float, help=f"of a round, default {REAL.duration_s:g}")
     run.add_argument("--directory", type=Path, help="where data goes; default: temporary")
     add_load(verbs.add_parser("load", help="put one load on an endpoint and print what it did"))
     verbs.add_parser("prove", help="show that the load generator is fast enough and agrees")
@@ -64,6 +67,20 @@ def chosen(suite: str, smoke: bool) -> tuple[list[str], list[str]]:
     return ([case.name for case in find(cases)] if cases else []), series
 
 
+def sized(options: argparse.Namespace) -> Size:
+    """Return how large the run is."""
+    size = SMOKE if options.smoke else REAL
+    keys = max(100, options.keys or size.keys)
+    seconds = max(0.1, options.seconds or size.duration_s)
+    return replace(
+        size,
+        keys=keys,
+        range_keys=min(size.range_keys, keys),
+        duration_s=seconds,
+        warm_up_s=min(size.warm_up_s, seconds / 4),
+    )
+
+
 def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
     console = Console(stderr=True, highlight=False)
     try:
@@ -71,7 +88,7 @@ def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
     except ValueError as error:
         console.print(f"bench: {error}")
         return 2
-    size, rounds = (SMOKE, 1) if options.smoke else (REAL, max(1, options.rounds))
+    size, rounds = sized(options), 1 if options.smoke else max(1, options.rounds)
     etcd = etcd_command()
     programs = {OURS: raftkv_command(), options.peer: etcd}
 

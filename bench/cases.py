@@ -23,6 +23,8 @@ LEASES = 1000
 class Size:
     """How large a run is."""
 
+    smoke: bool
+
     keys: int
     pods: int
     range_keys: int
@@ -32,8 +34,8 @@ class Size:
     warm_up_s: float
 
 
-REAL = Size(1_000_000, 10_000, 10_000, 10_000, 100, 4.0, 1.0)
-SMOKE = Size(2_000, 1_000, 1_000, 200, 10, 0.25, 0.05)
+REAL = Size(False, 1_000_000, 10_000, 10_000, 10_000, 100, 4.0, 1.0)
+SMOKE = Size(True, 2_000, 1_000, 1_000, 200, 10, 0.25, 0.05)
 
 
 @dataclass(slots=True)
@@ -292,7 +294,7 @@ def quiet_watchers(target: Target, context: Context) -> Sample:
 
 def keep_alive(target: Target, context: Context) -> Sample:
     """Renewals of 1,000 leases over 1,000 streams."""
-    leases = target.grant_leases(LEASES if context.size is REAL else 50)
+    leases = target.grant_leases(min(LEASES, context.size.pods // 10))
     plan = closed(target, context, operation.keep_alive())
     return target.sample(replace(plan, space=len(leases), order="sequential"), leases)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import operation
-from bench.cases import REAL, Context, Size, closed, puts
+from bench.cases import Context, Size, closed, puts
 from bench.compare import Say, start_all, stop_all
 from bench.generator import Plan
 from bench.operation import VALUE_BYTES
@@ -93,7 +93,7 @@ def growth_keys(
     programs: Programs, members: int, directory: Path, rounds: int, size: Size, say: Say
 ) -> list[Series]:
     """Puts at growing numbers of keys; memory comes with it."""
-    counts = (10_000, 100_000, 1_000_000, 5_000_000) if size is REAL else (500, 1_000)
+    counts = (10_000, 100_000, 1_000_000, 5_000_000) if not size.smoke else (500, 1_000)
     points = [
         Point(
             f"{keys:,}",
@@ -110,7 +110,7 @@ def growth_keys(
 def growth_members(
     programs: Programs, _members: int, directory: Path, rounds: int, size: Size, say: Say
 ) -> list[Series]:
-    counts = (1, 3, 5) if size is REAL else (1,)
+    counts = (1, 3, 5) if not size.smoke else (1,)
     small = keyed(size, min(size.keys, KEYS_DEFAULT))
     points = [
         Point(
@@ -140,7 +140,7 @@ def growth_values(
         targets = start_all(programs, members, Path(fresh), say)
         try:
             context = Context(keyed(size, 1_000), list(targets.values())[-1])
-            for value_bytes in sizes if size is REAL else (64, 1 << 10):
+            for value_bytes in sizes if not size.smoke else (64, 1 << 10):
                 samples: dict[str, list[Sample]] = {program: [] for program in programs}
                 for number in range(rounds):
                     for program, target in targets.items():
@@ -175,7 +175,7 @@ def states(
     programs: Programs, members: int, directory: Path, rounds: int, size: Size, say: Say
 ) -> list[Series]:
     """Resident memory and restarts at one and five million keys, nothing else being asked."""
-    counts = (1_000_000, 5_000_000) if size is REAL else (1_000,)
+    counts = (1_000_000, 5_000_000) if not size.smoke else (1_000,)
     memory: list[Point] = []
     anonymous: list[Point] = []
     restarts: list[Point] = []
