@@ -35,7 +35,7 @@ class Sample:
     cpu_us: float = 0.0
     """CPU microseconds of all members per operation."""
     written_bytes: float = 0.0
-    """Bytes that all members sent to the disk, per operation."""
+    """Bytes that reached the disk, per operation; another program's count, too."""
     resident_mb: float = 0.0
     """Of the largest member, afterwards."""
 
