@@ -176,6 +176,8 @@ cdef class LogStore:
             self.capacity = headers[sequence].capacity_bytes
             self.state.generation = headers[sequence].generation
             self.replay(sequence, sequence == newest, headers.get(sequence + 1))
+        if self.last < self.state.base_index:
+            raise CorruptLogError(self.last + 1, f"the base, {self.state.base_index}, is above it")
         if self.last > self.state.base_index and self.index.first > self.state.base_index + 1:
             raise CorruptLogError(self.state.base_index + 1, "its segment is missing")
         self.index.drop_to(self.state.base_index)
