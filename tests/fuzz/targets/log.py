@@ -131,7 +131,9 @@ def read(path: Path, compare: bool) -> list[Entry] | None:
             with suppress(CorruptLogError):
                 plain = read_log(path)
                 assert plain.entries == found, (plain.entries, found)
-                assert plain.hard_state == log.hard_state()
+                # A later header repeats the hard state; here it may contradict the frames.
+                if len(list(path.glob("*.log"))) == 1:
+                    assert plain.hard_state == log.hard_state()
         if hi < ALL:
             added = Entry(1, hi, EntryKind.NORMAL, b"added")
             log.append([added], log.hard_state())
