@@ -12,6 +12,8 @@ from bench.operation import VALUE_BYTES
 from bench.target import Sample, Target, started
 
 OURS = "raftkv"
+ATTEMPTS = 3
+"""Of a round, before the comparison is given up."""
 Say = Callable[[str], None]
 
 
@@ -74,8 +76,8 @@ def compare(
     """Start both clusters, fill them and run every case on them in turn, `rounds` times.
 
     Both run at once, which costs memory only: an idle one takes no turn of the processor worth
-    naming. Who goes first alternates with the rounds. RuntimeError where a request failed or a
-    leader changed: such a figure would mean nothing.
+    naming. Who goes first alternates with the rounds. RuntimeError where requests fail, or leaders
+    change, ATTEMPTS times: such a figure would mean nothing.
     """
     rows = [Row(case, {program: [] for program in programs}) for case in cases]
     targets = start_all(programs, members, directory, say)
@@ -90,19 +92,27 @@ def compare(
             order = list(targets.values())[:: 1 if number % 2 == 0 else -1]
             for row in rows:
                 for target in order:
-                    one_round(row, target, context)
+                    one_round(row, target, context, say)
                     say(line(row, target, number + 1, rounds))
     finally:
         stop_all(targets)
     return rows
 
 
-def one_round(row: Row, target: Target, context: Context) -> None:
-    try:
-        row.rounds[target.program].append(row.case.run(target, context))
-        target.check_leader()
-    except Exception as error:
-        raise RuntimeError(f"{row.case.name} on {target.program}: {error}") from error
+def one_round(row: Row, target: Target, context: Context, say: Say) -> None:
+    """Run a case; again, where a request failed or the leader changed, which says nothing."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            sample = row.case.run(target, context)
+            target.check_leader()
+        except Exception as error:
+            if not left:
+                raise RuntimeError(f"{row.case.name} on {target.program}: {error}") from error
+            say(f"{row.case.name} on {target.program} again: {error}")
+            target.find_leader()
+        else:
+            row.rounds[target.program].append(sample)
+            return
 
 
 def line(row: Row, target: Target, number: int, rounds: int) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from bench import __main__ as main
 from bench import plot, report
 from bench.__main__ import chosen
-from bench.cases import CASES, find
-from bench.compare import Row
+from bench.cases import CASES, Case, find
+from bench.compare import Row, one_round
 from bench.load import Shape
 from bench.proof import agree
 from bench.series import Point, Series
@@ -69,6 +72,49 @@ def test_a_plot_is_an_svg_with_every_point() -> None:
     assert len(list(drawn.iter("{http://www.w3.org/2000/svg}circle"))) == 4
     texts = [node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert {"raftkv", "etcd", "3 & more", "members"} <= set(texts)
+
+
+def test_a_section_is_added_and_drawings_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(main, "PLOTS", tmp_path / "plots")
+    (tmp_path / "RESULTS.md").write_text("# Results\n")
+    points = [Point("1", 1, {"raftkv": Sample(3, p99_ms=1), "etcd": Sample(1, p99_ms=9)})]
+    heading = report.heading(3, "python -m bench compare", {"raftkv": "", "etcd": "3.5.1"}, 5)
+    main.write(heading, ["| a |\n"], [Series("growth-keys", "Puts", "keys", "/s", points)])
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert text.startswith("# Results\n\n## 3 members, ")
+    assert "etcd 3.5.1, medians of 5 rounds" in text
+    for name in ("growth-keys.svg", "growth-keys-p99.svg"):
+        assert f"(plots/{name})" in text
+        assert (tmp_path / "plots" / name).read_text().startswith("<svg")
+
+
+def test_a_round_that_fails_is_repeated() -> None:
+    class Flaky:
+        program = "raftkv"
+        calls = 0
+
+        def run(self, _target: object, _context: object) -> Sample:
+            self.calls += 1
+            if self.calls < failures:
+                raise RuntimeError("lost")
+            return Sample(7.0)
+
+        def check_leader(self) -> None: ...
+        def find_leader(self) -> None: ...
+
+    for failures, works in ((3, True), (4, False)):
+        flaky: Any = Flaky()
+        made = Row(Case("a", "a", "", flaky.run), {"raftkv": []})
+        context: Any = None
+        if works:
+            one_round(made, flaky, context, lambda _: None)
+            assert made.rounds["raftkv"] == [Sample(7.0)]
+        else:
+            with pytest.raises(RuntimeError, match="a on raftkv: lost"):
+                one_round(made, flaky, context, lambda _: None)
 
 
 @pytest.mark.slow
