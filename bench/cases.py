@@ -289,7 +289,7 @@ def quiet_watchers(target: Target, context: Context) -> Sample:
     before = target.sample(plan).value
     watched = target.sample(replace(plan, watches=watches))
     after = target.sample(plan).value
-    return replace(watched, value=watched.value / ((before + after) / 2))
+    return replace(watched, value=2 * watched.value / max(1.0, before + after))
 
 
 def keep_alive(target: Target, context: Context) -> Sample:
