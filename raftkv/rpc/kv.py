@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.mvcc_store import MvccStore
 from raftkv._native.waiter import Waiter
-from raftkv.errors import ERRORS, ErrorCode
+from raftkv.errors import ERRORS, ErrorCode, StoreIOError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.rpc.auth_judged import is_judged
 from raftkv.rpc.large_range import LargeRanges
@@ -15,6 +15,7 @@ from raftkv.rpc.require_leader import lacks_leader
 from raftkv.rpc.turn_budget import TurnBudget
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
+from raftkv.server.reads import Serve
 
 __all__ = ["KvService"]
 
@@ -66,7 +67,7 @@ class KvService:
         if code or not store.txn_is_read_only(message):
             self._write(CommandKind.TXN, code, stream, message)
         elif store.txn_is_serializable(message):
-            self._serve_txn(stream, message)
+            self._serve_now(self._serve_txn, stream, message)
         else:
             self._member.read(self._serve_txn, stream, message)
 
@@ -95,7 +96,7 @@ class KvService:
         elif refusal and refusal is not ErrorCode.NOT_SUPPORTED_FOR_LEARNER:
             stream.fail(*ERRORS[refusal])
         elif self._is_serializable(message):
-            self._serve_range(stream, message)
+            self._serve_now(self._serve_range, stream, message)
         elif refusal:
             stream.fail(*ERRORS[refusal])
         else:
@@ -125,6 +126,14 @@ class KvService:
             stream.fail(*ERRORS[ErrorCode(code)])
         else:
             self._member.propose(kind, message, stream)
+
+    def _serve_now(self, serve: Serve, stream: Stream, message: bytes) -> None:
+        """Serve outside a turn; if the store has failed since the last one, this member ends."""
+        try:
+            serve(stream, message)
+        except StoreIOError as error:
+            stream.fail(*ERRORS[ErrorCode.STOPPED])
+            self._member.fail(error)
 
     def _serve_range(self, waiter: Waiter, message: bytes) -> None:
         if self._member.auth.stamp is not None and not is_judged(waiter):
