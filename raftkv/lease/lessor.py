@@ -19,7 +19,7 @@ stale when it surfaces, and is pushed again with the later deadline. So a renewa
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "RENEWED",
@@ -238,17 +238,26 @@ class Lessor:
         return expired
 
     def take_unsettled(
-        self, now: float, count_max: int = TERMS_PER_ROUND_MAX
+        self,
+        now: float,
+        unsettling: Collection[int] = (),
+        count_max: int = TERMS_PER_ROUND_MAX,
     ) -> list[tuple[int, float]]:
         """Return up to `count_max` leases to settle, each with the seconds it has left.
 
-        They cannot be renewed until `settled` is called for them, or `give_up`.
+        They cannot be renewed until `settled` is called for them, or `give_up`. None of those that
+        are `unsettling`, for which `RENEWED` is on its way through the log: they may be renewed as
+        soon as that is applied, and what they have left now, if it came behind, would take the
+        renewal back at everybody else's.
         """
         terms: list[tuple[int, float]] = []
         while len(terms) < count_max:
             lease_id = self._settlings.take(now)
             if lease_id is None:
                 break
+            if lease_id in unsettling:
+                self._settlings.put(lease_id, now + RETRY_S)
+                continue
             if lease_id not in self._settled and now < self._next_look(lease_id, now):
                 self._settlings.put(lease_id, self._next_look(lease_id, now))
                 continue

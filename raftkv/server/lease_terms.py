@@ -2,11 +2,12 @@
 
 A command is a sequence of `i64 lease id, i64 milliseconds left` (little-endian), where -1 is for a
 lease that is renewed at will. In the store, a small record `lease/<id>` holds the milliseconds that
-a settled lease had left when that was last written down.
+a settled lease had left when that was last written down. Both are rounded up: no lease ends early.
 """
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from math import ceil
 
 from raftkv._native.command_batch import CommandBatch
 from raftkv.lease.lessor import RENEWED
@@ -29,7 +30,7 @@ Terms = list[tuple[int, float]]
 def encode(terms: Terms) -> bytes:
     """Return the payload of a command."""
     return b"".join(
-        _TERM.pack(lease_id, -1 if left_s == RENEWED else int(left_s * 1000))
+        _TERM.pack(lease_id, -1 if left_s == RENEWED else ceil(left_s * 1000))
         for lease_id, left_s in terms
     )
 
@@ -51,7 +52,7 @@ def key_of(lease_id: int) -> bytes:
 
 def value_of(left_s: float) -> bytes | None:
     """Return what the store keeps: nothing for a lease that is renewed at will."""
-    return None if left_s == RENEWED else b"%d" % int(left_s * 1000)
+    return None if left_s == RENEWED else b"%d" % ceil(left_s * 1000)
 
 
 def stored(rows: Mapping[bytes, bytes], lease_id: int) -> float:

@@ -84,7 +84,7 @@ class LeaseTimer:
         """Leases of which the store has what they had left once."""
         self._to_unsettle: list[int] = []
         self._unsettling: dict[int, asyncio.Future[bool]] = {}
-        """Leases that somebody waits to renew."""
+        """Leases that somebody is to renew, until they are unsettled or another member leads."""
 
     def load(self) -> None:
         """Take over what the store holds, in the place of everything known."""
@@ -153,7 +153,7 @@ class LeaseTimer:
         if expired:
             self.expired_count += len(expired)
             self._log.revoke(expired)
-        terms = self.lessor.take_unsettled(now)
+        terms = self.lessor.take_unsettled(now, self._unsettling)
         if terms and not self._log.put(terms):
             self.lessor.give_up(terms, now)
 

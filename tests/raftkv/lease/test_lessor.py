@@ -139,6 +139,18 @@ def test_what_a_settled_lease_has_left_is_written_down_now_and_then() -> None:
     assert lessor.take_unsettled(200.0) == [(1, 800.0)]
 
 
+def test_a_lease_that_is_being_unsettled_is_not_settled_behind_that() -> None:
+    """Renewals between the two would be forgotten by all who apply the second."""
+    lessor = Lessor(ttl_min_s=2)
+    lessor.restored(1, 10, RENEWED, 0.0)
+    lessor.restored(2, 10, 9.0, 0.0)
+    lessor.promote(0.0, 0.0)
+    assert lessor.take_unsettled(100.0, unsettling={1, 2}) == []
+    lessor.settled(1, RENEWED, 100.0)
+    assert {one for one, _ in lessor.take_unsettled(100.0 + RETRY_S)} == {2}, "still settled"
+    assert [one for one, _ in lessor.take_unsettled(105.0)] == [1]
+
+
 def test_rounds_of_settling_are_bounded() -> None:
     lessor = primary(*((lease_id, 5) for lease_id in range(1, 11)))
     assert len(lessor.take_unsettled(4.0, count_max=4)) == 4

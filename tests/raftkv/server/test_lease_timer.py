@@ -79,19 +79,32 @@ def parts(log: Log, store: Store) -> tuple[object, ...]:
     return cast(Any, SimpleNamespace(id=1, leader_id=1)), cast(Any, None), log, store
 
 
-def options(confirmation: Confirmation) -> dict[str, Any]:
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def options(confirmation: Confirmation, clock: Clock | None = None) -> dict[str, Any]:
     return {
         "ttl_min_s": 1,
         "confirm": confirmation,
         "request_timeout_s": 0.01,
-        "clock": lambda: 0.0,
+        "clock": clock or Clock(),
     }
 
 
-def made(confirmation: Confirmation | None = None) -> tuple[LeaseTimer, Log, Store]:
+def made(
+    confirmation: Confirmation | None = None, clock: Clock | None = None
+) -> tuple[LeaseTimer, Log, Store]:
     """Return the timer of a leader with one lease that was just granted, at time 0."""
     log, store = Log(), Store()
-    timer = LeaseTimer(*parts(log, store), **options(confirmation or Confirmation()))  # type: ignore[arg-type]
+    given = options(confirmation or Confirmation(), clock or Clock())
+    timer = LeaseTimer(*parts(log, store), **given)  # type: ignore[arg-type]
     timer.take_changes([("grant", LEASE, TTL_S)])
     timer.lead(0)
     return timer, log, store
@@ -177,6 +190,14 @@ def test_expiry_is_for_this_leader_only(leads: bool) -> None:
     assert proposals.take_id() == 101
 
 
+def test_what_is_left_is_never_told_shorter() -> None:
+    left_s = 1.23456
+    [(_, told_s)] = lease_terms.decode(lease_terms.encode([(LEASE, left_s)]))
+    value = lease_terms.value_of(left_s) or b""
+    kept_s = lease_terms.stored({lease_terms.key_of(LEASE): value}, LEASE)
+    assert left_s <= told_s == kept_s < left_s + 0.001
+
+
 def test_terms_travel_as_they_are() -> None:
     terms = [(LEASE, 1.5), (-1, RENEWED), (1 << 62, 0.0)]
     assert lease_terms.decode(lease_terms.encode(terms)) == terms
@@ -197,6 +218,38 @@ async def test_the_first_renewal_waits_for_the_log() -> None:
     assert await again == [(TTL_S, TTL_S)]
     assert await timer.answer(RENEW, [LEASE]) == [(TTL_S, TTL_S)]
     assert log.terms == [], "later ones do not"
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_renewal_is_not_taken_back_by_what_the_lease_had_left_before(
+    restarted: bool,
+) -> None:
+    """Not even where its leader is to tell others what is left just as the lease is renewed."""
+    ttl_s, clock = 1000, Clock()
+    store = Store()
+    store.leases = {LEASE: ttl_s}
+    timers, logs = [], [Log(), Log()]
+    for log in logs:
+        timer = LeaseTimer(*parts(log, store), **options(Confirmation(), clock))  # type: ignore[arg-type]
+        if restarted:
+            timer.load()
+        else:
+            timer.take_changes([("grant", LEASE, ttl_s)])
+        timers.append(timer)
+    leader, successor = timers
+    leader.lead(0)
+    clock.now = 600.0
+    renewal = asyncio.ensure_future(leader.answer(RENEW, [LEASE]))
+    await asyncio.sleep(0.001)
+    leader.tick(clock.now)  # both what was asked for and a note of what is left are on their way
+    for terms in logs[0].terms:
+        for timer in timers:
+            timer.apply_terms(batch_of(terms))
+        await asyncio.sleep(0.001)
+    assert await renewal == [(ttl_s, ttl_s)]
+    leader.follow()
+    successor.lead(0)
+    assert await successor.answer(TIME_TO_LIVE, [LEASE]) == [(ttl_s, ttl_s)]
 
 
 async def test_a_renewal_whose_leader_is_deposed_has_no_answer_here() -> None:
