@@ -192,19 +192,20 @@ class FaultRunner:
         began = time.monotonic()
         base_revision, base_keys = self._history.revision, dict(self._history.keys)
         events = collect_events(record.streams)
-        ends = check_operations(self._history, record.operations, events, record.end_revision)
+        self._leases.add(record.operations, began)
+        seen = _first_seen(record)
+        ends = check_operations(
+            self._history,
+            record.operations,
+            events,
+            record.end_revision,
+            lambda end: self._leases.may_end(end, seen[end.revision]),
+        )
         watched = WatchedHistory(base_revision, base_keys, events, record.compacted)
         for stream in record.streams:
             check_stream(watched, stream)
         if len(set(record.hashes.values())) != 1:
             raise Violation("members' states are equal", f"hashes differ: {record.hashes}")
-        self._leases.add(record.operations, began)
-        seen: dict[int, float] = {}
-        for stream in record.streams:
-            for when, response in stream.responses:
-                for event in response.events:
-                    revision = event.kv.mod_revision
-                    seen[revision] = min(when, seen.get(revision, when))
         for end in ends:
             self._leases.check_end(end, seen[end.revision])
         cut_s = max(one.called for one in record.operations)
@@ -225,6 +226,17 @@ class FaultRunner:
             f"epoch {totals.epochs}: {len(spans)} faults; in all {counts},"
             f" {totals.revisions} revisions, {totals.streams} watch streams; no violation"
         )
+
+
+def _first_seen(record: EpochRecord) -> dict[int, float]:
+    """Return when the first watch was told of each revision."""
+    seen: dict[int, float] = {}
+    for stream in record.streams:
+        for when, response in stream.responses:
+            for event in response.events:
+                revision = event.kv.mod_revision
+                seen[revision] = min(when, seen.get(revision, when))
+    return seen
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

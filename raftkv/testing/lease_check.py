@@ -76,22 +76,31 @@ class LeaseBook:
             lease.records = [lease.records[0], operation]
         lease.touched_s = max(lease.touched_s, ended_s)
 
+    def may_end(self, end: LeaseEnd, seen_s: float) -> bool:
+        """Tell whether a lease whose keys were seen gone at `seen_s` did not end too early."""
+        return self._early_s(end, seen_s) <= 0
+
     def check_end(self, end: LeaseEnd, seen_s: float) -> None:
         """Check that a lease did not end too early; its keys were seen gone at `seen_s`.
 
         Raises Violation.
         """
-        lease = self._leases.get(end.lease)
-        if lease is None or lease.revoked_s <= seen_s:
-            return
-        due_s = lease.renewed_s + lease.ttl_s / self._fastest
-        if seen_s < due_s:
+        early_s = self._early_s(end, seen_s)
+        if early_s > 0:
+            lease = self._leases[end.lease]
             raise Violation(
                 "a renewed lease lives for its TTL",
-                f"lease {end.lease:x} of {lease.ttl_s} s ended {due_s - seen_s:.3f} s too early,"
+                f"lease {end.lease:x} of {lease.ttl_s} s ended {early_s:.3f} s too early,"
                 f" at revision {end.revision}, {seen_s:.6f}",
                 lease.records,
             )
+
+    def _early_s(self, end: LeaseEnd, seen_s: float) -> float:
+        """Return how long a lease should have lived on; not above 0 where it need not."""
+        lease = self._leases.get(end.lease)
+        if lease is None or lease.revoked_s <= seen_s:
+            return -inf
+        return lease.renewed_s + lease.ttl_s / self._fastest - seen_s
 
     def check_remaining(
         self, keys: KeyValues, now_s: float, quiet_since_s: float, grace_s: float

@@ -10,20 +10,20 @@ What remains to be checked, in one pass over the revisions:
    once), or the end of a lease; so requests that failed have no effect;
 4. the order agrees with real time: nothing that returned before another was called comes after it.
 
-Deletes of unknown outcome may be alike. Those that explain a revision are taken by the time of
-their call, which is right because the latest time at which a revision's cause may have been called
-only grows with the revision.
+A delete without an answer may do just what the end of a lease would, and other deletes would: what
+caused such a revision is undecided (`causes`) until no other choice is left.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TypeAlias, cast
 
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
+from raftkv.testing.causes import Causes
 from raftkv.testing.history import Operation, Outcome, Violation, WatchStream, line
 from raftkv.testing.kv_model import Request, Response, execute, mutates, without_headers
 
@@ -50,7 +50,7 @@ class RevisionHistory:
 
     revision: int = 1
     keys: dict[bytes, kv_pb2.KeyValue] = field(default_factory=dict)
-    unknown: list[Operation] = field(default_factory=list)
+    unknown: Causes = field(default_factory=Causes)
     """Requests that may still have an effect in later revisions."""
 
 
@@ -84,27 +84,36 @@ def check_operations(
     operations: Sequence[Operation],
     events: Events,
     end: int,
+    may_end: Callable[[LeaseEnd], bool] = lambda _: True,
 ) -> list[LeaseEnd]:
     """Check all that happened from `history.revision` to revision `end`, and move `history` there.
 
     `operations` returned or were given up in that time; `events` are `collect_events`'. Returns the
-    revisions that ended leases. Raises Violation. Cost: revisions times keys.
+    revisions that ended leases. `may_end` tells whether a lease may have ended there: where it may
+    not, the revision is among those only if no request explains it. Raises Violation. Cost:
+    revisions times keys.
     """
-    return _Check(history, operations, events, end).run()
+    return _Check(history, operations, events, end, may_end).run()
 
 
 class _Check:
     def __init__(
-        self, history: RevisionHistory, operations: Sequence[Operation], events: Events, end: int
+        self,
+        history: RevisionHistory,
+        operations: Sequence[Operation],
+        events: Events,
+        end: int,
+        may_end: Callable[[LeaseEnd], bool],
     ) -> None:
         self._history = history
+        self._may_end = may_end
         self._events = events
         self._end = end
         self._ends: list[LeaseEnd] = []
         kv = [operation for operation in operations if operation.kind in KV_KINDS]
-        self._unknown = list(history.unknown)
-        self._unknown += [one for one in kv if one.outcome is Outcome.UNKNOWN and _may_write(one)]
-        self._unknown.sort(key=lambda one: one.called)
+        for operation in kv:
+            if operation.outcome is Outcome.UNKNOWN and _may_write(operation):
+                history.unknown.add(operation)
         self._writes: dict[int, Operation] = {}
         self._reads: dict[int, list[Operation]] = defaultdict(list)
         self._answered: list[tuple[tuple[int, int, float], Operation]] = []
@@ -138,7 +147,6 @@ class _Check:
                 f" which ends at {self._end}",
                 self._near(min(beyond)),
             )
-        history.unknown = self._unknown
         return self._ends
 
     def _place(self, operation: Operation) -> None:
@@ -205,17 +213,19 @@ class _Check:
                     [write],
                 )
             return
-        ended = self._lease_end(revision, events)
+        keys, ended = self._history.keys, self._lease_end(revision, events)
+        if ended is not None and self._may_end(ended):
+            self._ends.append(ended)
+            return
+        if self._history.unknown.explain(
+            revision,
+            deadlines[revision],
+            lambda one: execute(keys, revision, cast(Request, one.input))[1] == events,
+        ):
+            return
         if ended is not None:
             self._ends.append(ended)
             return
-        for at, operation in enumerate(self._unknown):
-            if operation.called > deadlines[revision]:
-                break
-            request = cast(Request, operation.input)
-            if execute(self._history.keys, revision, request)[1] == events:
-                del self._unknown[at]
-                return
         raise Violation(
             "every revision has a cause",
             f"no request explains revision {revision}: {_show(events)}",
@@ -268,7 +278,7 @@ class _Check:
     def _near(self, revision: int) -> list[Operation]:
         """Return the answered requests around a revision, and the first unknown ones."""
         around = [one for place, one in self._answered if abs(place[0] - revision) <= 3]
-        return around[:SLICE_LENGTH] + self._unknown[:SLICE_LENGTH]
+        return around[:SLICE_LENGTH] + self._history.unknown.unused()[:SLICE_LENGTH]
 
 
 def _may_write(operation: Operation) -> bool:

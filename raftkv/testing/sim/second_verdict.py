@@ -12,7 +12,7 @@ from dataclasses import replace
 from raftkv.pb.etcd import kv_pb2, rpc_pb2
 from raftkv.testing.history import Operation, WatchStream
 from raftkv.testing.lease_check import LeaseBook
-from raftkv.testing.revision_check import Events, RevisionHistory, check_operations
+from raftkv.testing.revision_check import Events, LeaseEnd, RevisionHistory, check_operations
 from raftkv.testing.sim.truth import Truth
 from raftkv.testing.watch_check import WatchedHistory, check_stream
 
@@ -36,7 +36,17 @@ def check_again(
     events = _events(truth)
     history = RevisionHistory()
     known = [replace(one, kind="txn") if one.kind == "read_txn" else one for one in operations]
-    ends = check_operations(history, known, events, truth.revision)
+    leases = LeaseBook(fastest=CLOCK_RATES[1], slowest=CLOCK_RATES[0])
+    leases.add(operations, end_s)
+
+    def ended_s(end: LeaseEnd) -> float:
+        return committed_s(truth.index_of_revision[end.revision])
+
+    ends = check_operations(
+        history, known, events, truth.revision, lambda end: leases.may_end(end, ended_s(end))
+    )
+    for end in ends:
+        leases.check_end(end, ended_s(end))
     compacted = max(
         (
             one.input.revision
@@ -48,10 +58,6 @@ def check_again(
     watched = WatchedHistory(1, {}, events, compacted)
     for stream in streams:
         check_stream(watched, stream)
-    leases = LeaseBook(fastest=CLOCK_RATES[1], slowest=CLOCK_RATES[0])
-    leases.add(operations, end_s)
-    for end in ends:
-        leases.check_end(end, committed_s(truth.index_of_revision[end.revision]))
 
 
 def _events(truth: Truth) -> Events:

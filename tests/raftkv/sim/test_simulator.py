@@ -24,6 +24,11 @@ def test_no_promise_is_broken(seed: int) -> None:
     run(draw_plan(seed))
 
 
+def test_a_delete_without_an_answer_is_no_end_of_a_lease() -> None:
+    """It deletes all keys of a lease that has to live, which is not the lease's end."""
+    run(draw_plan(1020))
+
+
 @pytest.mark.parametrize(
     ("world", "seed"),
     [(worlds.changing, 45), (worlds.jointly, 34), (worlds.snapshotting, 54)],

@@ -236,6 +236,51 @@ def test_the_end_of_a_lease() -> None:
         check(store, operations)
 
 
+def test_a_delete_may_do_what_the_end_of_a_lease_would() -> None:
+    """Where the lease must live, a delete without an answer is taken for the cause; but once."""
+    store = PerfectStore()
+    operations = []
+    for at in range(2):
+        put = rpc_pb2.PutRequest(key=b"k", lease=7)
+        operations.append(
+            Operation(0, "put", put, at, store.carry_out(put), at + 0.5, Outcome.OK),
+        )
+        store.expire(7)
+    delete = Operation(1, "delete_range", rpc_pb2.DeleteRangeRequest(key=b"k"), 0.0)
+    events = collect_events([whole_stream(store)])
+
+    def ends(may_end: bool, *unknown: Operation) -> list[int]:
+        found = check_operations(
+            RevisionHistory(),
+            [*operations, *unknown],
+            events,
+            store.revision,
+            lambda end: may_end or end.revision == 3,
+        )
+        return [end.revision for end in found]
+
+    assert ends(True, delete) == [3, 5]
+    assert ends(False, delete) == [3], "the delete is the cause of 5"
+    assert ends(False) == [3, 5], "nothing else can be: the book of leases has something to say"
+
+
+def test_a_cause_is_chosen_anew_where_another_revision_needs_it() -> None:
+    """The first delete would do for either revision, the second only for the former."""
+    store = PerfectStore()
+    puts = [rpc_pb2.PutRequest(key=key) for key in (b"a", b"a", b"b")]
+    for number, put in enumerate(puts):
+        store.carry_out(put)
+        if number == 0:
+            store.carry_out(rpc_pb2.DeleteRangeRequest(key=b"a", range_end=b"c"))
+    store.carry_out(rpc_pb2.DeleteRangeRequest(key=b"a"))
+    written = [Operation(at, "put", put, -1.0) for at, put in enumerate(puts)]
+    one = Operation(3, "delete_range", rpc_pb2.DeleteRangeRequest(key=b"a"), 0.0)
+    both = Operation(4, one.kind, rpc_pb2.DeleteRangeRequest(key=b"a", range_end=b"c"), 1.0)
+    assert check(store, [*written, one, both]) == []
+    with pytest.raises(Violation, match="revision 6"):
+        check(store, [*written, both, Operation(5, both.kind, both.input, 1.0)])
+
+
 def test_watches_that_disagree() -> None:
     store, _ = random_history(1, 30)
     one, other = whole_stream(store), whole_stream(store)
