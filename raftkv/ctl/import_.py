@@ -17,6 +17,7 @@ from raftkv.ctl.make_mirror import NAMING_FLAGS, keys_of
 from raftkv.ctl.mirror import Mirror, Place
 from raftkv.ctl.other_cluster import flags_of, other_client
 from raftkv.ctl.progress import mirror_line
+from raftkv.ctl.replaced_file import check_replaceable
 from raftkv.ctl.snapshot import RESTORE_FLAGS, in_thread
 
 __all__ = ["COMMANDS"]
@@ -97,6 +98,8 @@ class _ResumeFile:
         self._path = Path(name) if name else None
         self._saved_at = 0.0
         self.place = Place()
+        if self._path is not None:
+            check_replaceable(self._path)
         if self._path is None or not self._path.exists():
             return
         try:

@@ -25,6 +25,7 @@ from raftkv.ctl.errors import CommandError, ExitCode, bad_arguments
 from raftkv.ctl.flag_set import Flag, Line
 from raftkv.ctl.go_text import quoted, size
 from raftkv.ctl.progress import Advance, bytes_bar
+from raftkv.ctl.replaced_file import check_replaceable
 from raftkv.storage.directory_sync import sync_directory
 
 __all__ = ["COMMANDS", "MEMBER_FLAGS", "RESTORE_FLAGS", "in_thread"]
@@ -38,6 +39,7 @@ PART_SUFFIX = ".part"
 async def save(context: Context, line: Line) -> None:
     """Write the snapshot aside, check it, and let it appear as a whole."""
     path = _one_file(line, "snapshot save")
+    check_replaceable(path)
     if len(context.endpoints) != 1:
         endpoints = " ".join(context.endpoints)
         raise bad_arguments(
