@@ -55,7 +55,7 @@ def _opened(path: Path) -> BboltFile:
 
 async def _from_endpoints(endpoints: str, context: Context, line: Line) -> None:
     flags = line.flags
-    resume = _ResumeFile(flags.text("resume-file"))
+    resume = ResumeFile(flags.text("resume-file"))
     destination = context.client()
     source = other_client(context, flags, "from", endpoints)
     async with source, destination:
@@ -91,7 +91,7 @@ async def _from_endpoints(endpoints: str, context: Context, line: Line) -> None:
     )
 
 
-class _ResumeFile:
+class ResumeFile:
     """Where the place of a copy is written down; without a name, nowhere."""
 
     def __init__(self, name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raftkv.ctl.errors import CommandError, ExitCode
-from raftkv.ctl.import_ import PlaceFile
+from raftkv.ctl.import_ import ResumeFile
 from raftkv.ctl.replaced_file import check_replaceable
 
 
@@ -27,4 +27,4 @@ def test_anything_else_is_refused_and_stays(tmp_path: Path) -> None:
 
 def test_the_place_of_an_import_is_checked_before_anything_is_copied() -> None:
     with pytest.raises(CommandError, match="/dev/null is no regular file"):
-        PlaceFile("/dev/null")
+        ResumeFile("/dev/null")
