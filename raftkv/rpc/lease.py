@@ -6,7 +6,7 @@ from raftkv._native.http2 import MethodTable, Stream
 from raftkv.errors import ERRORS, ErrorCode, StoreError
 from raftkv.lease.lessor import TTL_MAX_S
 from raftkv.pb.etcd import rpc_pb2 as pb
-from raftkv.rpc.keep_alive import KeepAliveCall
+from raftkv.rpc.keep_alive import KeepAliveCall, KeepAlives
 from raftkv.rpc.registry import ServiceRegistry
 from raftkv.server.command import CommandKind
 from raftkv.server.member import Member
@@ -25,9 +25,10 @@ class LeaseService:
         service = "/etcdserverpb.Lease/"
         registry.unary(service + "LeaseGrant", pb.LeaseGrantRequest, self.grant)
         methods.unary(b"/etcdserverpb.Lease/LeaseRevoke", self.revoke)
+        keep_alives = KeepAlives(self._member, registry)
         methods.streaming(
             b"/etcdserverpb.Lease/LeaseKeepAlive",
-            lambda stream: self._keep_alive(stream, registry),
+            lambda stream: self._keep_alive(stream, keep_alives),
         )
         registry.unary(service + "LeaseTimeToLive", pb.LeaseTimeToLiveRequest, self.time_to_live)
         registry.unary(service + "LeaseLeases", pb.LeaseLeasesRequest, self.leases)
@@ -58,11 +59,11 @@ class LeaseService:
             return
         self._member.propose(CommandKind.LEASE_REVOKE, message, stream)
 
-    def _keep_alive(self, stream: Stream, registry: ServiceRegistry) -> KeepAliveCall:
+    def _keep_alive(self, stream: Stream, keep_alives: KeepAlives) -> KeepAliveCall:
         """Renew leases as long as the client asks."""
         if self._member.is_learner:
             stream.finish(*ERRORS[ErrorCode.NOT_SUPPORTED_FOR_LEARNER])
-        return KeepAliveCall(stream, self._member, registry)
+        return keep_alives.open(stream)
 
     async def time_to_live(
         self, request: pb.LeaseTimeToLiveRequest, _stream: Stream

@@ -138,7 +138,11 @@ class ServiceRegistry:
             work.close()
             stream.fail(int(GrpcStatus.RESOURCE_EXHAUSTED), "too many calls under way")
             return None
-        task = asyncio.get_running_loop().create_task(_run(stream, work))
+        return self.track(_run(stream, work))
+
+    def track(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that many calls share; it is cancelled when the services close."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

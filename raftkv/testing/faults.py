@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from raftkv.cli import ExitCode
 from raftkv.testing import member_faults
 from raftkv.testing.history import Violation
+from raftkv.testing.member_faults import Removal
 from raftkv.testing.namespace_cluster import NamespaceCluster
 from raftkv.testing.process_cluster import ProcessCluster
 
@@ -42,6 +43,8 @@ class Injection:
     """Nothing else was broken when it began."""
     is_skipped: bool = False
     """It turned out to be impossible; nothing was broken, and nothing is to be healed."""
+    is_in_doubt: bool = False
+    """Nobody could say whether it took place, as long as something else was broken."""
     helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -193,12 +196,17 @@ def _skew(one: Injection) -> None:
 
 def _remove(one: Injection) -> None:
     """Remove it, unless the cluster cannot do without it because of what else is broken."""
-    one.is_skipped = not member_faults.remove(one.cluster, one.member, alone=one.alone)
+    removal = member_faults.remove(one.cluster, one.member, alone=one.alone)
+    one.is_skipped = removal is Removal.REFUSED
+    one.is_in_doubt = removal is Removal.IN_DOUBT
 
 
 def _add_back(one: Injection) -> None:
-    if not one.is_skipped:
-        member_faults.add_back(one.cluster, one.member)
+    if one.is_skipped:
+        return
+    if one.is_in_doubt:
+        member_faults.remove(one.cluster, one.member, alone=True)
+    member_faults.add_back(one.cluster, one.member)
 
 
 def _stay(one: Injection) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from enum import Enum
 from typing import TypeVar
 
 from raftkv.cli import ExitCode
@@ -16,7 +17,7 @@ from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.testing.history import Violation
 from raftkv.testing.process_cluster import ProcessCluster
 
-__all__ = ["add_back", "remove"]
+__all__ = ["Removal", "add_back", "remove"]
 
 ATTEMPT_S = 3.0
 RETRY_S = 0.2
@@ -32,15 +33,25 @@ EXIT_S_MAX = 25.0
 _T = TypeVar("_T")
 
 
-class _Impossible(Exception):
-    """A change stays impossible, and certainly has not been made."""
+class Removal(Enum):
+    """What became of a removal."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """It stays, because the cluster cannot do without it."""
+    IN_DOUBT = "in doubt"
+    """It may be removed, and the others cannot say: they may be one with the other fault's."""
 
 
-def remove(cluster: ProcessCluster, member: int, *, alone: bool) -> bool:
+class _GiveUp(Exception):
+    """A change is not tried on while another fault is at work."""
+
+
+def remove(cluster: ProcessCluster, member: int, *, alone: bool) -> Removal:
     """Have a member removed by way of the others.
 
-    Returns False where it stays, because the cluster cannot do without it: only where another fault
-    is at work, so not `alone`. Raises Violation.
+    Returns another end than DONE only where another fault is at work, so not `alone`: what is in
+    doubt then is to be asked for once more, alone. Raises Violation.
     """
     give_up_at = time.monotonic() + REFUSED_S_MAX
     may_be_done = False
@@ -50,8 +61,8 @@ def remove(cluster: ProcessCluster, member: int, *, alone: bool) -> bool:
         try:
             found = _named(await client.member_list(), cluster.names[member])
         except ClientError as error:
-            if not (alone or may_be_done) and time.monotonic() > give_up_at:
-                raise _Impossible from error
+            if not alone and time.monotonic() > give_up_at:
+                raise _GiveUp from error
             raise
         if found is None:
             return True
@@ -60,15 +71,16 @@ def remove(cluster: ProcessCluster, member: int, *, alone: bool) -> bool:
             await client.member_remove(found.ID)
         except ClientError as error:
             may_be_done = asked or not _changed_nothing(error)
-            if not (alone or may_be_done) and time.monotonic() > give_up_at:
-                raise _Impossible from error
+            if not alone and time.monotonic() > give_up_at:
+                raise _GiveUp from error
             raise
         return True
 
     try:
-        return _until_done(cluster, member, f"remove member {member}", change)
-    except _Impossible:
-        return False
+        _until_done(cluster, member, f"remove member {member}", change)
+    except _GiveUp:
+        return Removal.IN_DOUBT if may_be_done else Removal.REFUSED
+    return Removal.DONE
 
 
 def _changed_nothing(error: ClientError) -> bool:
@@ -139,7 +151,7 @@ def _until_done(
             for one in others:
                 try:
                     return runner.run(attempt(cluster.endpoints[one]))
-                except _Impossible:
+                except _GiveUp:
                     raise
                 except Exception as error:  # refused, cut off or without a leader: try on
                     problem = f"member {one}: {error}"
