@@ -41,7 +41,7 @@ UnaryHandler = Callable[[Stream, bytes], object]
 
 
 class UnaryCall:
-    """One call of a unary method, made while authentication is on."""
+    """One call of a unary method that is judged, now or, where there are no users yet, late."""
 
     def __init__(
         self, gate: AuthGate, rule: Rule, handler: UnaryHandler, stream: Stream, message: bytes
@@ -59,7 +59,10 @@ class UnaryCall:
         """Judge the call and hand it on, or refuse it."""
         gate, rule, stream = self._gate, self._rule, self._stream
         if gate.is_open:
-            return self._handler(stream, self._message)
+            unjudged = JudgedStream(stream)
+            if rule.reads(gate.store, self._message):
+                unjudged.watch_over(gate.late_judge_of(rule, stream, self._message))
+            return self._handler(cast(Stream, unjudged), self._message)
         if rule.malformed is not None:
             code = rule.malformed(gate.store, self._message)
             if code:

