@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 VENV  := .venv
 BIN   := $(VENV)/bin
+# Processes that share the tests: most tests wait rather than compute.
+WORKERS ?= 2
 PYTHON ?= python3
 SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd bench/native/*.pyx bench/native/*.pxd)
 PROTOS  := $(wildcard proto/*/*.proto)
@@ -42,7 +44,7 @@ down:  ## stop what `make up` started and clean up
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m orchestrator.quickstart down; fi
 
 test: build  ## the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
 
 lint: build
 	$(BIN)/ruff format --check .

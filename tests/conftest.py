@@ -1,12 +1,78 @@
 """Settings that hold for every test."""
 
 import asyncio
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+OURS = ("raftkv", "orchestrator", "asyncio")
+"""Loggers, and those below them, that a test may change for itself only."""
+MACHINE_MARKS = ("containerd", "docker")
+"""Tests that change what the whole machine has once, as its packet filter and its forwarding."""
+MACHINE = "machine"
+
+LoggingState = dict[str, tuple[object, ...]]
 
 
 def pytest_configure() -> None:
-    """Leave no event loop that nobody closes.
+    """Leave no event loop that nobody closes, and let interrupts through to what tests start.
 
     pytest-asyncio asks for the current loop before its first test; where none was ever set, the
-    interpreter makes one, which ends the run as an unclosed resource.
+    interpreter makes one, which ends the run as an unclosed resource. A shell has what it starts
+    in the background ignore interrupts, and that is inherited for ever.
     """
     asyncio.set_event_loop(None)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one file in one process, and those that share the machine in one, too.
+
+    That is for `pytest -n 2 --dist loadgroup`; otherwise it has no effect.
+    """
+    for item in items:
+        shares = any(item.get_closest_marker(one) for one in MACHINE_MARKS)
+        group = MACHINE if shares else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(autouse=True)
+def logging_is_left_alone() -> Iterator[None]:
+    """Fail the test that leaves logging changed, instead of one much later that finds no records.
+
+    pytest's own handlers come and go, and do not count.
+    """
+    before = logging_state()
+    yield
+    after = logging_state()
+    if after != before:
+        changed = {
+            name: f"{before.get(name)} -> {after.get(name)}"
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        }
+        pytest.fail(f"(level, handlers, disabled, propagate) are not what they were: {changed}")
+
+
+def logging_state() -> LoggingState:
+    """Return what differs from an untouched logger's, by name; the root logger's always."""
+    root = logging.getLogger()
+    state: LoggingState = {"root": (*described(root), root.manager.disable)}
+    untouched = (logging.NOTSET, (), False, True)
+    for name, logger in root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in OURS:
+            found = described(logger)
+            if found != untouched:
+                state[name] = found
+    return state
+
+
+def described(logger: logging.Logger) -> tuple[object, ...]:
+    handlers = tuple(
+        handler for handler in logger.handlers if not type(handler).__module__.startswith("_pytest")
+    )
+    return (logger.level, handlers, logger.disabled, logger.propagate)
