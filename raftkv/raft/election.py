@@ -70,27 +70,26 @@ def handle_vote_request(state: RaftState, message: Message) -> None:
         state.id,
         message.term if granted else state.term,
         reject=not granted,
+        commit=state.log.commit_index,
+        log_term=state.log.term(state.log.commit_index),
     )
-    if not granted:
-        answer.commit = state.log.commit_index
-        answer.log_term = state.log.term(answer.commit)
     # A vote vouches for what must survive a crash; a pre-vote promises nothing.
     (state.outbox if pre else state.after_persist).append(answer)
 
 
-def learn_from_refusal(state: RaftState, message: Message) -> None:
-    """Take in what a refuser of any term knows to be committed.
+def learn_from_answer(state: RaftState, message: Message) -> None:
+    """Take in what a voter of any term knows to be committed, whether it grants or refuses.
 
-    Without that, a member which does not know yet that it alone may lead would for ever ask a
-    former voter that has more entries.
+    Without that, a member which does not know yet who its majority is would for ever ask former
+    voters, which refuse because they have more entries, or are told to end by those who do know.
     """
-    if message.reject and state.log.matches(message.commit, message.log_term):
+    if state.log.matches(message.commit, message.log_term):
         state.commit_to(message.commit)
 
 
 def handle_vote_response(state: RaftState, message: Message) -> None:
     """Count an answer to the campaign that is under way; others are ignored."""
-    learn_from_refusal(state, message)
+    learn_from_answer(state, message)
     if message.type is MessageType.PRE_VOTE_RESPONSE:
         expected = state.term if message.reject else state.term + 1
         if state.role is not Role.PRE_CANDIDATE or message.term != expected:

@@ -127,7 +127,7 @@ class Message:
     | HEARTBEAT           | commit: never above what the receiver holds; context: read round   |
     | HEARTBEAT_RESPONSE  | context: echoed                                                    |
     | VOTE, PRE_VOTE      | index, log_term: the candidate's last entry; force: ignore leases  |
-    | ..._RESPONSE        | reject; then commit, log_term: an entry known to be committed      |
+    | ..._RESPONSE        | reject; commit, log_term: an entry known to be committed           |
     | TRANSFER_LEADER     | context: the id of the member that shall lead; term 0              |
     | READ_INDEX          | context: chosen by the reader; term 0                              |
     | READ_INDEX_RESPONSE | context; index: what must be applied before reading                |

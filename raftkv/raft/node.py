@@ -316,7 +316,7 @@ class RaftNode:
                     )
                 )
             case MessageType.PRE_VOTE_RESPONSE | MessageType.VOTE_RESPONSE:
-                election.learn_from_refusal(state, message)
+                election.learn_from_answer(state, message)
             case MessageType.SNAPSHOT:
                 snapshots.handle_late(state, message)
             case _:

@@ -233,6 +233,27 @@ def test_a_refusal_commits_nothing_that_is_not_the_same_entry() -> None:
     assert driven.node.commit_index == 0
 
 
+def test_a_granted_candidate_learns_what_is_committed() -> None:
+    """Else it would ask for ever former voters that were told to end.
+
+    Member 3 knows that the joint configuration is left, and that 2 and 4 are no members any more.
+    """
+    joint = Configuration(frozenset({1, 3}), voters_outgoing=frozenset({1, 2, 4}))
+    driven = Driven(configuration=joint)
+    leave = ConfigurationChange(()).encode()
+    driven.step(MessageType.APPEND, 2, 1, entries=(Entry(1, 1, EntryKind.CONF_CHANGE, leave),))
+    driven.sync()
+    driven.node.campaign()
+    driven.step(MessageType.PRE_VOTE_RESPONSE, 3, 2, commit=1, log_term=1)
+    driven.sync()
+    assert driven.node.configuration == Configuration(frozenset({1, 3}))
+    driven.node.campaign()
+    driven.step(MessageType.PRE_VOTE_RESPONSE, 3, 2)
+    driven.step(MessageType.VOTE_RESPONSE, 3, 2)
+    driven.sync()
+    assert driven.node.role is Role.LEADER
+
+
 def test_leadership_goes_to_voters_only_and_the_word_is_repeated() -> None:
     driven = leading()
     with pytest.raises(UnknownMember):

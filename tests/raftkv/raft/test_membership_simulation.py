@@ -266,7 +266,7 @@ PLANTED: dict[Callable[[pytest.MonkeyPatch], None], Faults] = {
     applied_again_after_a_snapshot: FORGETFUL,
     log_not_reset_after_a_crash: CRASHING,
     damaged_entries_taken: CHANGING,
-    change_applied_where_it_does_not_fit: CHANGING_HARSHLY,
+    change_applied_where_it_does_not_fit: FORGETFUL,
     outgoing_voters_not_asked: FORGETFUL,
     learners_counted: FORGETFUL,
     learners_campaign: CHANGING_HARSHLY,

@@ -29,6 +29,12 @@ def test_a_delete_without_an_answer_is_no_end_of_a_lease() -> None:
     run(draw_plan(1020))
 
 
+@pytest.mark.parametrize("seed", [6334, 7488])
+def test_who_has_the_longest_log_learns_that_a_change_is_done(seed: int) -> None:
+    """The only other member that is left knows it, and votes; the former leader ended."""
+    run(draw_plan(seed))
+
+
 @pytest.mark.parametrize(
     ("world", "seed"),
     [(worlds.changing, 45), (worlds.jointly, 34), (worlds.snapshotting, 54)],
