@@ -7,6 +7,8 @@ it is removed at the end. Needs root.
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import os
 import shutil
 import subprocess
@@ -34,6 +36,9 @@ BASE = "local/python:bookworm"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 SUITE = "bookworm"
+PACKAGES = "python3,python3-venv,ca-certificates"
+CACHE = Path(__file__).resolve().parents[2] / ".stamps" / "containers"
+"""Where the base image's files stay for a week: making them takes a minute."""
 
 
 def missing_facilities() -> list[str]:
@@ -99,26 +104,31 @@ class DockerHost:
 
     def make_base(self) -> str:
         """Make a Debian image with Python and this machine's CA certificates; returns its name."""
-        root = self.directory / "base"
-        packages = "--include=python3,python3-venv,ca-certificates"
-        self._host("debootstrap", "--variant=minbase", packages, SUITE, str(root))
-        shutil.copyfile(CERTIFICATES, f"{root}{CERTIFICATES}")
-        shutil.rmtree(root / "var/cache/apt/archives")
-        archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
+        archive = self._base_archive()
         change = f"ENV PIP_CERT={CERTIFICATES}"
-        subprocess.run(
-            ["docker", "import", "--change", change, "-", BASE],
-            stdin=archive.stdout,
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        assert archive.stdout is not None
-        archive.stdout.close()
-        if archive.wait():
-            raise RuntimeError("tar could not pack the base image")
-        shutil.rmtree(root)
+        self._host("docker", "import", "--change", change, str(archive), BASE)
         return BASE
+
+    def _base_archive(self) -> Path:
+        """Return the image's files, packed: those of an earlier run, if it was not long ago."""
+        certificates = Path(CERTIFICATES).read_bytes()
+        year, week, _ = datetime.date.today().isocalendar()
+        wanted = f"{SUITE} {PACKAGES} {year} {week}".encode() + certificates
+        archive = CACHE / f"base-{hashlib.sha256(wanted).hexdigest()[:16]}.tar"
+        if archive.exists():
+            return archive
+        root = self.directory / "base"
+        self._host("debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root))
+        (root / CERTIFICATES.lstrip("/")).write_bytes(certificates)
+        shutil.rmtree(root / "var/cache/apt/archives")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        for old in CACHE.glob("base-*"):
+            old.unlink()
+        draft = archive.with_suffix(f".{os.getpid()}")
+        self._host("tar", "-C", str(root), "-cf", str(draft), ".")
+        draft.rename(archive)
+        shutil.rmtree(root)
+        return archive
 
     def _start(self) -> None:
         with (self.directory / "dockerd.log").open("wb") as log:
