@@ -5,31 +5,42 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import plot, report
-from bench.cases import CASES, REAL, SMOKE, Size, find
+from bench import report, results
+from bench.case import REAL, SMOKE, Size
+from bench.cases import CASES, find
 from bench.cluster import etcd_command, etcd_version, raftkv_command
-from bench.compare import OURS, compare
+from bench.compare import OURS, Row, Say, compare
+from bench.estimate import estimate_s
 from bench.instructions import run_instructions
+from bench.journal import Journal
 from bench.one_load import add_load, run_load
 from bench.proof import run_proof
-from bench.series import SERIES, Series
+from bench.series import ROUNDS_MAX, SECONDS_MAX, SERIES, Series, Setting
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-PLOTS = Path(__file__).parent / "plots"
+JOURNAL = Path(__file__).parent / ".compare.jsonl"
+FAILED = 1
+"""Exit status of a comparison some figure of which is missing; 2: a wrong command line."""
 ROUNDS = 5
 SMOKE_SERIES = ("restart-5m",)
+EXIT = (
+    "Exits with 0 when everything was measured, whatever the goals; 1 when a case or a size failed,"
+    " which its row tells, while all else is measured and written; 2 at a wrong command line."
+)
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     verbs = made.add_subparsers(dest="verb", required=True)
-    run = verbs.add_parser("compare", help="start both clusters, run the suite, print a table")
+    run = verbs.add_parser(
+        "compare", help="start both clusters, run the suite, print a table", epilog=EXIT
+    )
     run.add_argument("--peer", choices=["etcd"], default="etcd", help="what to compare with")
     run.add_argument("--members", type=int, default=3, choices=[1, 3, 5])
     run.add_argument(
@@ -44,8 +55,17 @@ def parser() -> argparse.ArgumentParser:
         "--smoke", action="store_true", help="one short round: shows that it runs, measures nothing"
     )
     run.add_argument(
-        "--write", action="store_true", help="add the tables to bench/RESULTS.md, draw bench/plots"
+        "--write",
+        action="store_true",
+        help="put the tables into bench/RESULTS.md in place of those of the same titles, draw"
+        " bench/plots, and quote the main figures in README.md",
     )
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help=f"go on with a run with --write that was cut, from bench/{JOURNAL.name}",
+    )
+    run.add_argument("--note", default="", help="what to say with the tables, as of a busy machine")
     run.add_argument("--keys", type=int, help=f"in the store, default {REAL.keys:,}")
     run.add_argument("--seconds", type=float, help=f"of a round, default {REAL.duration_s:g}")
     run.add_argument("--directory", type=Path, help="where data goes; default: temporary")
@@ -70,7 +90,7 @@ def chosen(suite: str, smoke: bool) -> tuple[list[str], list[str]]:
 def sized(options: argparse.Namespace) -> Size:
     """Return how large the run is."""
     size = SMOKE if options.smoke else REAL
-    keys = max(100, options.keys or size.keys)
+    keys = max(100, (options.keys or size.keys) // 100 * 100)
     seconds = max(0.1, options.seconds or size.duration_s)
     return replace(
         size,
@@ -81,57 +101,104 @@ def sized(options: argparse.Namespace) -> Size:
     )
 
 
+def clock(console: Console, whole_s: float) -> Say:
+    """Return what prints a line with the minutes so far, of about how many."""
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        so_far = (time.monotonic() - began) / 60
+        console.print(f"{so_far:5.1f} of {max(1, whole_s / 60):.0f} min  {line}", soft_wrap=True)
+
+    return say
+
+
+def journal_of(options: argparse.Namespace, size: Size, rounds: int) -> Journal:
+    """Return where figures go as they come. ValueError: `--resume` without a fitting file."""
+    if options.smoke or not (options.write or options.resume):
+        return Journal()
+    header = {"commit": report.commit(), "members": options.members, "rounds": rounds}
+    header |= asdict(size)
+    return Journal.resume(JOURNAL, header) if options.resume else Journal(JOURNAL, header)
+
+
 def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
     console = Console(stderr=True, highlight=False)
+    size, rounds = sized(options), 1 if options.smoke else max(1, options.rounds)
     try:
         cases, series_names = chosen(options.suite, options.smoke)
+        journal = journal_of(options, size, rounds)
     except ValueError as error:
         console.print(f"bench: {error}")
         return 2
-    size, rounds = sized(options), 1 if options.smoke else max(1, options.rounds)
     etcd = etcd_command()
     programs = {OURS: raftkv_command(), options.peer: etcd}
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True)
-
-    sections, found = [], []
+    whole_s = estimate_s(find(cases) if cases else [], series_names, rounds, size)
+    console.print(f"This takes about {max(1, whole_s / 60):.0f} minutes where nothing else runs.")
+    say = clock(console, whole_s)
+    rows: list[Row] = []
+    found: list[Series] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.directory) as directory:
         if cases:
             data = Path(directory) / "cases"
-            rows = compare(programs, find(cases), options.members, data, rounds, size, say)
-            head, cells = report.case_cells(rows)
-            report.show(f"{options.members} members", head, cells)
-            sections.append(report.markdown(head, cells))
+            try:
+                rows = compare(
+                    programs, find(cases), options.members, data, rounds, journal, size, say
+                )
+            except Exception as error:  # neither cluster to fill, perhaps; series have their own
+                say(f"no case was measured: {error!r}")
+        setting = Setting(programs, options.members, Path(directory), rounds, size, journal, say)
         for name in series_names:
-            found += SERIES[name](programs, options.members, Path(directory), rounds, size, say)
-    for series in found:
-        head, cells = report.series_cells(series)
-        report.show(series.title, head, cells)
-        sections.append(f"{series.title}\n\n{report.markdown(head, cells)}")
+            found += SERIES[name](setting)
+    show(options.members, rows, found)
+    missing = bool(cases and not rows) or any(row.failure for row in rows)
+    missing |= any(not point.medians for series in found for point in series.points)
     if options.smoke:
         say("A smoke run shows that the benchmarks run; its figures mean nothing.")
     elif options.write:
-        command = "python -m bench " + " ".join(argv)
         versions = {OURS: "", options.peer: etcd_version(etcd[0])}
-        write(report.heading(options.members, command, versions, rounds), sections, found)
-    return 0
+        write(options, argv, rows, found, versions, size, rounds)
+        if not missing:
+            journal.remove()
+    if missing:
+        say("Some figures are missing; the tables say why.")
+    return FAILED if missing else 0
 
 
-def write(heading: str, sections: list[str], found: list[Series]) -> None:
-    """Add a section to RESULTS.md; draw the series and name the drawings there."""
-    drawings = []
+def show(members: int, rows: list[Row], found: list[Series]) -> None:
+    if rows:
+        report.show(results.title_of_cases(members), *report.case_cells(rows))
+        print(f"{report.remarks(rows)}\n")
     for series in found:
-        PLOTS.mkdir(exist_ok=True)
-        for field, ending in (("value", ""), ("p99_ms", "-p99")):
-            if field == "value" or any(
-                sample.p99_ms for point in series.points for sample in point.medians.values()
-            ):
-                name = f"{series.name}{ending}.svg"
-                (PLOTS / name).write_text(plot.svg(series, field))
-                drawings.append(f"![{series.title}](plots/{name})")
-    with open(RESULTS, "a") as results:
-        results.write("\n" + "\n".join([heading, *sections, *drawings]) + "\n")
+        report.show(series.title, *report.series_cells(series))
+
+
+def write(
+    options: argparse.Namespace,
+    argv: Sequence[str],
+    rows: list[Row],
+    found: list[Series],
+    versions: dict[str, str],
+    size: Size,
+    rounds: int,
+) -> None:
+    """Put what was measured into RESULTS.md, and what the README quotes into the README."""
+    command = "python -m bench " + " ".join(argv)
+
+    def provenance(rounds: int, seconds: float) -> str:
+        several = f"{rounds} round{'s' if rounds > 1 else ''} of {seconds:g} s"
+        how = f"medians of {several}, over {size.keys:,} keys where nothing else is said"
+        return report.provenance(command, versions, how, options.note)
+
+    sections = {}
+    if rows:
+        title = results.title_of_cases(options.members)
+        sections[title] = results.case_section(rows, provenance(rounds, size.duration_s))
+    fewer = provenance(min(rounds, ROUNDS_MAX), min(size.duration_s, SECONDS_MAX))
+    for series in found:
+        sections[series.title] = results.series_section(series, fewer)
+    results.write(sections)
+    if options.members == 3 and {row.case.name for row in rows} >= set(results.QUOTED):
+        results.quote(rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bench import operation
+from bench.case import FULL_CONNECTIONS, FULL_STREAMS, Case, Context, Run, closed
+from bench.fixed_rate import peer_rate, put_p99_at
 from bench.generator import Outcome, Plan, Watches
 from bench.operation import KEY_PREFIX
 from bench.target import Sample, Target, milliseconds
@@ -14,75 +15,8 @@ from raftkv.pb.etcd import rpc_pb2 as pb
 PODS = b"pods0/"
 POD_BYTES = 2048
 POD_PAGE = 500
-FULL_CONNECTIONS, FULL_STREAMS = 10, 100
 QUIET_WATCHERS = 1000
 LEASES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How large a run is."""
-
-    smoke: bool
-
-    keys: int
-    pods: int
-    range_keys: int
-    watchers: int
-    watch_connections: int
-    duration_s: float
-    warm_up_s: float
-
-
-REAL = Size(False, 1_000_000, 10_000, 10_000, 10_000, 100, 4.0, 1.0)
-SMOKE = Size(True, 2_000, 1_000, 1_000, 200, 10, 0.25, 0.05)
-
-
-@dataclass(slots=True)
-class Context:
-    """What the rounds of a comparison share."""
-
-    size: Size
-    peer: Target
-    peer_rates: dict[str, float] = field(default_factory=dict)
-    """Case -> what the peer does at most, measured once, where a case needs a fixed rate."""
-
-
-Run = Callable[[Target, Context], Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One row of the table. The goal is about raftkv's figure divided by the peer's."""
-
-    name: str
-    title: str
-    unit: str
-    run: Run
-    goal: float | None = None
-    """At least this where more is better, at most this where less is; None: only told."""
-    more_is_better: bool = True
-
-    def meets(self, ratio: float) -> bool:
-        if self.goal is None:
-            return True
-        return ratio >= self.goal if self.more_is_better else ratio <= self.goal
-
-
-def closed(
-    target: Target, context: Context, *operations: operation.Operation, in_flight: int = 0
-) -> Plan:
-    """A closed loop at the leader: 1,000 in flight, or `in_flight` over one connection."""
-    size = context.size
-    return Plan(
-        [target.leader],
-        operations,
-        connections=1 if in_flight else FULL_CONNECTIONS,
-        streams=in_flight or FULL_STREAMS,
-        space=size.keys,
-        duration_s=size.duration_s,
-        warm_up_s=size.warm_up_s,
-    )
 
 
 def puts(in_flight: int) -> Run:
@@ -102,40 +36,6 @@ def put_cpu(target: Target, context: Context) -> Sample:
     outcome, costs = target.measure(closed(target, context, operation.put()))
     outcome.raise_for_errors()
     return Sample(costs.cpu_s * 1e6 / outcome.completed, **milliseconds(outcome))
-
-
-def peer_rate(context: Context, name: str, measure: Callable[[], float]) -> float:
-    """Return a rate of the peer, measured when it is first asked for."""
-    if name not in context.peer_rates:
-        context.peer_rates[name] = measure()
-    return context.peer_rates[name]
-
-
-def put_p99_at(part: float) -> Run:
-    """Puts at a part of the peer's own maximum rate, open loop; the figure is the p99."""
-
-    def run(target: Target, context: Context) -> Sample:
-        peer = context.peer
-        most = peer_rate(
-            context,
-            "put-1000",
-            lambda: peer.sample(closed(peer, context, operation.put())).value,
-        )
-        size = context.size
-        plan = Plan(
-            [target.leader],
-            [operation.put()],
-            connections=FULL_CONNECTIONS,
-            streams=10 * FULL_STREAMS,
-            space=size.keys,
-            duration_s=size.duration_s,
-            warm_up_s=size.warm_up_s,
-            rate=most * part,
-            drain_s=60.0,
-        )
-        return target.sample(plan, value=lambda outcome: milliseconds(outcome)["p99_ms"])
-
-    return run
 
 
 def ranges(*, serializable: bool) -> Run:
@@ -308,7 +208,7 @@ def memory(target: Target, context: Context) -> Sample:
 
 CASES = (
     # First, as it is about the filled store before anything else was asked of it.
-    Case("memory-1m", "resident memory, 1,000,000 keys", "MB", memory, 0.5, False),
+    Case("memory-1m", "resident memory, {keys} keys", "MB", memory, 0.5, False),
     Case("put-1000", "puts, 1,000 in flight", "/s", puts(0), 3.0),
     Case("put-64", "puts, 64 in flight", "/s", puts(64), 2.5),
     Case("put-1", "put, 1 in flight: median", "ms", put_latency, 0.6, False),

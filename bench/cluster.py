@@ -89,6 +89,13 @@ class Cluster:
         self.processes[member] = self._start(member)
         return started
 
+    def revive(self) -> None:
+        """Start members that have ended. TimeoutError where not all become healthy."""
+        for member, process in enumerate(self.processes):
+            if process.poll() is not None:
+                self.processes[member] = self._start(member)
+        self._wait_healthy()
+
     def __enter__(self) -> Cluster:
         try:
             self._wait_healthy()

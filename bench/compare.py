@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.cases import ABSOLUTE, POD_BYTES, PODS, REAL, Case, Context, Size
+from bench.case import REAL, Case, Context, Run, Size
+from bench.cases import ABSOLUTE, POD_BYTES, PODS
+from bench.journal import Journal
 from bench.operation import VALUE_BYTES
 from bench.target import Sample, Target, started
 
 OURS = "raftkv"
 ATTEMPTS = 3
-"""Of a round, before the comparison is given up."""
+"""Of a round, before the case is given up."""
 Say = Callable[[str], None]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One case and its samples, by program; ours first."""
 
     case: Case
-    rounds: dict[str, list[Sample]] = field(default_factory=dict)
+    rounds: dict[str, list[Sample]]
+    keys: int = REAL.keys
+    failure: str = ""
+    """Why the case was given up; its rounds are those before."""
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.case.title.format(keys=f"{self.keys:,}")
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a figure of each program."""
+        return all(self.rounds.values())
 
     def median(self, program: str, figure: str = "value") -> float:
         """Return the median of a field of the samples."""
@@ -34,7 +51,7 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours divided by the peer's; 0 where the peer has nothing."""
+        """Ours divided by the peer's; 0 where the peer has nothing, NaN where both are infinite."""
         theirs = self.median(self.peer)
         return self.median(OURS) / theirs if theirs else 0.0
 
@@ -70,62 +87,99 @@ def compare(
     members: int,
     directory: Path,
     rounds: int,
+    journal: Journal,
     size: Size = REAL,
     say: Say = print,
 ) -> list[Row]:
     """Start both clusters, fill them and run every case on them in turn, `rounds` times.
 
     Both run at once, which costs memory only: an idle one takes no turn of the processor worth
-    naming. Who goes first alternates with the rounds. RuntimeError where requests fail, or leaders
-    change, ATTEMPTS times: such a figure would mean nothing.
+    naming. Who goes first alternates with the rounds. What the journal has is not measured again;
+    a case that fails is left out from then on, and its row says why.
     """
-    rows = [Row(case, {program: [] for program in programs}) for case in cases]
-    targets = start_all(programs, members, directory, say)
-    try:
-        context = Context(size, next(t for name, t in targets.items() if name != OURS))
-        for target in targets.values():
-            say(f"filling {target.program}: {size.keys:,} keys")
-            target.fill(size.keys, VALUE_BYTES, say)
-            if any(case.name.startswith("apiserver") for case in cases):
-                target.fill(size.pods, POD_BYTES, say, PODS)
-        for number in range(rounds):
-            order = list(targets.values())[:: 1 if number % 2 == 0 else -1]
-            for row in rows:
-                for target in order:
-                    one_round(row, target, context, say)
-                    say(line(row, target, number + 1, rounds))
-    finally:
-        stop_all(targets)
-    return rows
+    todo = [case for case in cases if not journal.complete(case.name, list(programs), rounds)]
+    if todo:
+        targets = start_all(programs, members, directory, say)
+        try:
+            context = Context(size, next(t for n, t in targets.items() if n != OURS), journal)
+            for target in targets.values():
+                say(f"filling {target.program}: {size.keys:,} keys")
+                target.fill(size.keys, VALUE_BYTES, say)
+                if any(case.name.startswith("apiserver") for case in todo):
+                    target.fill(size.pods, POD_BYTES, say, PODS)
+            for number in range(rounds):
+                for case in todo:
+                    one_round(case, number, rounds, targets, context, say)
+        finally:
+            stop_all(targets)
+    return [
+        Row(
+            case,
+            {program: journal.samples(case.name, program) for program in programs},
+            size.keys,
+            journal.failures.get(case.name, ""),
+            journal.notes.get(case.name, ""),
+        )
+        for case in cases
+    ]
 
 
-def one_round(row: Row, target: Target, context: Context, say: Say) -> None:
-    """Run a case; again, where a request failed or the leader changed, which says nothing."""
+def one_round(
+    case: Case, number: int, rounds: int, targets: dict[str, Target], context: Context, say: Say
+) -> None:
+    """Run a case on each program, unless it has been given up or was measured before."""
+    journal = context.journal
+    for target in list(targets.values())[:: 1 if number % 2 == 0 else -1]:
+        if case.name in journal.failures:
+            return
+        if len(journal.samples(case.name, target.program)) > number:
+            continue
+        try:
+            sample = attempt(case.name, case.run, target, context, say)
+        except Exception as error:
+            journal.add_failure(case.name, f"round {number + 1} on {target.program}: {error}")
+            say(f"{case.name} is given up: {journal.failures[case.name]}")
+        else:
+            journal.add(case.name, target.program, sample)
+            say(line(case.name, case.unit, target.program, sample, number + 1, rounds))
+
+
+def attempt(name: str, run: Run, target: Target, context: Context, say: Say) -> Sample:
+    """Run once; again, where a request failed or the leader changed, which says nothing.
+
+    Raises what the last of ATTEMPTS raised.
+    """
     for left in reversed(range(ATTEMPTS)):
         try:
-            sample = row.case.run(target, context)
+            sample = run(target, context)
             target.check_leader()
         except Exception as error:
             if not left:
-                raise RuntimeError(f"{row.case.name} on {target.program}: {error}") from error
-            say(f"{row.case.name} on {target.program} again: {error}")
-            target.find_leader()
+                with suppress(Exception):  # so that the next case finds the cluster, if it can
+                    target.recover()
+                raise
+            say(f"{name} on {target.program} again: {error}")
+            with suppress(Exception):  # the next attempt tells
+                target.recover()
         else:
-            row.rounds[target.program].append(sample)
-            return
+            return sample
+    raise AssertionError("the last attempt returns or raises")
 
 
-def line(row: Row, target: Target, number: int, rounds: int) -> str:
-    sample = row.rounds[target.program][-1]
+def line(name: str, unit: str, program: str, sample: Sample, number: int, rounds: int) -> str:
+    """Say in one line what a round found."""
     latency = f"p50 {sample.p50_ms:8.2f}  p99 {sample.p99_ms:8.2f} ms" if sample.p99_ms else ""
+    refused = f"  {sample.refused:.1%} refused" if sample.refused else ""
     return (
-        f"round {number}/{rounds}  {row.case.name:<19}{target.program:<8}"
-        f"{figure(sample.value):>10} {row.case.unit:<5}{latency}"
+        f"round {number}/{rounds}  {name:<27}{program:<8}"
+        f"{figure(sample.value):>10} {unit:<5}{latency}{refused}"
     )
 
 
 def figure(value: float) -> str:
     """Write a number with three digits that count, or all of a large one."""
+    if math.isinf(value):
+        return "refused"
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -6,6 +6,7 @@ with its own connections, while the GIL is released.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from array import array
@@ -19,6 +20,9 @@ from bench.operation import Operation, watch_stream
 from raftkv.pb.etcd import rpc_pb2
 
 OPEN_TIMEOUT_S = 60.0
+REFUSAL_CODES = (2, 8)
+"""UNKNOWN and RESOURCE_EXHAUSTED: how etcd refuses when it is behind, by version."""
+REFUSAL_TEXT = "too many requests"
 DRAIN_S = 10.0
 SEED = 20_261_123
 
@@ -108,9 +112,27 @@ class Outcome:
     def failed(self) -> int:
         return sum(self.errors.values()) + self.unissued + self.watches_lost
 
-    def raise_for_errors(self) -> None:
-        """Raise RuntimeError unless everything that was asked was answered."""
-        if self.failed:
+    @property
+    def refusals(self) -> int:
+        """Requests that the server refused because it was behind."""
+        if REFUSAL_TEXT not in self.error_text:
+            return 0
+        return sum(self.errors.get(code, 0) for code in REFUSAL_CODES)
+
+    def quantile_ms(self, fraction: float) -> float:
+        """Return the milliseconds within which `fraction` of the requests were answered.
+
+        A refusal is no answer: where too many are refused, it is infinite. Refusals of the warm-up
+        count, which makes it larger at most.
+        """
+        answered = self.latencies.total
+        wanted = fraction * (answered + self.refusals)
+        return self.latencies.quantile(wanted / answered) / 1e6 if wanted <= answered else math.inf
+
+    def raise_for_errors(self, *, refusals: bool = False) -> None:
+        """Raise RuntimeError unless everything that was asked was answered, or refused where
+        refusals are expected."""
+        if self.failed > (self.refusals if refusals else 0):
             raise RuntimeError(
                 f"{self.failed} of {self.issued + self.unissued} requests failed"
                 f" ({self.error_text or 'no text'}): {self.errors}, never sent: {self.unissued},"

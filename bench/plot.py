@@ -6,6 +6,7 @@ Both axes are logarithmic, as sizes and rates span orders of magnitude.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from html import escape
 
 from bench.compare import figure
@@ -43,7 +44,13 @@ def text(x: float, y: float, words: str, anchor: str = "middle", more: str = "")
 
 
 def svg(series: Series, figure_name: str = "value") -> str:
-    """Draw a field of the samples of every program over the sizes."""
+    """Draw a field of the samples of every program over the sizes that were measured.
+
+    ValueError where none was.
+    """
+    series = replace(series, points=[point for point in series.points if point.medians])
+    if not series.points:
+        raise ValueError(f"nothing of {series.name} was measured")
     programs = list(series.points[0].medians)
     values = {
         p: [getattr(point.medians[p], figure_name) for point in series.points] for p in programs

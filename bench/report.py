@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
@@ -16,18 +17,13 @@ from bench.series import Series
 Cells = list[list[str]]
 
 
-def heading(members: int, command: str, programs: dict[str, str], rounds: int) -> str:
-    """Say what was run, where and on what; `programs`: name -> version."""
+def provenance(command: str, programs: dict[str, str], how: str, note: str = "") -> str:
+    """Say what was run, when, where and on what. `programs`: name -> version; `how`: the rounds."""
     versions = " beside ".join(f"{name} {version}".strip() for name, version in programs.items())
-    return "\n".join(
-        [
-            f"## {members} member{'s' if members > 1 else ''}, {date.today().isoformat()}",
-            "",
-            f"`{command}` at commit {commit()}, {platform.machine()}, {cores()} cores, Linux"
-            f" {platform.release().split('-')[0]}; {versions}, medians of {rounds}"
-            f" round{'s' if rounds > 1 else ''}; the load generator on the same machine.",
-            "",
-        ]
+    return (
+        f"`{command}` at commit {commit()}, {date.today().isoformat()}, {platform.machine()},"
+        f" {cores()} cores, Linux {platform.release().split('-')[0]}; {versions}; {how}; the load"
+        f" generator on the same machine.{f' {note}.' if note else ''}"
     )
 
 
@@ -39,6 +35,16 @@ def goal_text(row: Row) -> str:
     return f"{'≥' if row.case.more_is_better else '≤'} {goal:g}: {mark}"
 
 
+def ratio_text(row: Row) -> str:
+    """Write the ratio; a dash where a refused figure has none."""
+    return f"{row.ratio:.2f} ×" if math.isfinite(row.ratio) and row.ratio else "–"
+
+
+def value_text(row: Row, program: str) -> str:
+    value = row.median(program)
+    return figure(value) if math.isinf(value) else f"{figure(value)} {row.case.unit}".strip()
+
+
 def case_cells(rows: list[Row]) -> tuple[list[str], Cells]:
     """Return the header and the cells of the table of cases."""
     peer = rows[0].peer
@@ -46,13 +52,34 @@ def case_cells(rows: list[Row]) -> tuple[list[str], Cells]:
     head += ["CPU µs/op", "disk B/op"]
     cells = []
     for row in rows:
-        line = [f"{row.case.title} (`{row.case.name}`)"]
-        line += [f"{figure(row.median(p))} {row.case.unit}".strip() for p in (OURS, peer)]
-        line += [f"{row.ratio:.2f} ×", goal_text(row)]
+        line = [f"{row.title} (`{row.case.name}`)"]
+        if not row.measured:
+            cells.append([*line, "failed", "", "", goal_text_unknown(row), "", "", "", ""])
+            continue
+        line += [value_text(row, program) for program in (OURS, peer)]
+        line += [ratio_text(row), goal_text(row)]
         line += [latency(row, program) for program in (OURS, peer)]
         line += [both(row, "cpu_us", peer), both(row, "written_bytes", peer)]
         cells.append(line)
     return head, cells
+
+
+def goal_text_unknown(row: Row) -> str:
+    """The goal of a case without figures."""
+    if row.case.goal is None:
+        return ""
+    return f"{'≥' if row.case.more_is_better else '≤'} {row.case.goal:g}: unknown"
+
+
+def remarks(rows: list[Row]) -> str:
+    """Say below the table what must be known of single cases, and what failed."""
+    lines = [f"`{row.case.name}`: {row.note}." for row in rows if row.note]
+    for row in rows:
+        if row.failure:
+            had = min(len(samples) for samples in row.rounds.values())
+            kept = f"; medians of {had} rounds" if had else ""
+            lines.append(f"`{row.case.name}` failed, {row.failure}{kept}.")
+    return "\n\n".join(lines)
 
 
 def latency(row: Row, program: str) -> str:
@@ -67,17 +94,27 @@ def both(row: Row, field: str, peer: str) -> str:
 
 def series_cells(series: Series) -> tuple[list[str], Cells]:
     """Return the header and the cells of the table of a series."""
-    programs = list(series.points[0].medians)
+    measured = [point for point in series.points if point.medians]
+    if not measured:
+        return [series.axis, "failed"], [[point.label, point.failure] for point in series.points]
+    programs = list(measured[0].medians)
     head = [series.axis, *(f"{program}, {series.unit}" for program in programs), "ratio"]
-    with_latency = any(s.p99_ms for point in series.points for s in point.medians.values())
-    if with_latency:
-        head += [f"p99 {program}, ms" for program in programs]
+    extras = [
+        (title, field)
+        for title, field in (("p99 {}, ms", "p99_ms"), ("CPU {}, µs/op", "cpu_us"))
+        if any(getattr(s, field) for point in measured for s in point.medians.values())
+    ]
+    head += [title.format(program) for title, _ in extras for program in programs]
     cells = []
     for point in series.points:
+        if not point.medians:
+            cells.append([point.label, f"failed: {point.failure}"] + [""] * (len(head) - 2))
+            continue
         samples = [point.medians[program] for program in programs]
         ratio = samples[0].value / samples[-1].value if samples[-1].value else 0.0
         line = [point.label, *(figure(sample.value) for sample in samples), f"{ratio:.2f} ×"]
-        cells.append(line + ([figure(s.p99_ms) for s in samples] if with_latency else []))
+        line += [figure(getattr(s, field)) for _, field in extras for s in samples]
+        cells.append(line)
     return head, cells
 
 

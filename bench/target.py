@@ -38,10 +38,15 @@ class Sample:
     """Bytes that reached the disk, per operation; another program's count, too."""
     resident_mb: float = 0.0
     """Of the largest member, afterwards."""
+    refused: float = 0.0
+    """The part of the requests that was refused, in [0, 1]."""
 
 
 def milliseconds(outcome: Outcome, *, deliveries: bool = False) -> dict[str, float]:
-    """Return the percentiles of a sample."""
+    """Return the percentiles of a sample; of requests, refusals are infinitely late."""
+    if outcome.refusals and not deliveries:
+        names = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
+        return {name: outcome.quantile_ms(fraction) for name, fraction in names.items()}
     seen = outcome.delivery_latencies if deliveries else outcome.latencies
     return {
         "p50_ms": seen.quantile(0.5) / 1e6,
@@ -131,10 +136,14 @@ class Target:
         value: Callable[[Outcome], float] = lambda outcome: outcome.rate,
         *,
         deliveries: bool = False,
+        refusals: bool = False,
     ) -> Sample:
-        """Run a plan in which every request must succeed. CPU is per delivery where asked."""
+        """Run a plan in which every request must succeed, or be refused where `refusals` says so.
+
+        CPU is per delivery where asked.
+        """
         outcome, costs = self.measure(plan, table)
-        outcome.raise_for_errors()
+        outcome.raise_for_errors(refusals=refusals)
         done = max(1, outcome.deliveries if deliveries else outcome.completed)
         return Sample(
             value(outcome),
@@ -142,7 +151,13 @@ class Target:
             cpu_us=costs.cpu_s * 1e6 / done,
             written_bytes=costs.written_bytes / done,
             resident_mb=self.cluster.resident_bytes() / 1e6,
+            refused=outcome.refusals / max(1, outcome.issued),
         )
+
+    def recover(self) -> None:
+        """Start members that have ended, wait until all are healthy, and learn who leads."""
+        self.cluster.revive()
+        self.find_leader()
 
     def grant_leases(self, count: int) -> array[int]:
         """Grant leases for keep-alives, once; returns their ids."""

@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import __main__ as main
 from bench import plot, report
-from bench.__main__ import chosen
-from bench.cases import CASES, Case, find
-from bench.compare import Row, one_round
+from bench.__main__ import chosen, main
+from bench.case import SMOKE, Case, Context
+from bench.cases import CASES, find
+from bench.compare import ATTEMPTS, Row, one_round
+from bench.journal import Journal
 from bench.load import Shape
 from bench.proof import agree
 from bench.series import Point, Series
 from bench.target import Sample
 
 
-def row(name: str, ours: list[float], theirs: list[float]) -> Row:
+def row(name: str, ours: list[float], theirs: list[float], **more: Any) -> Row:
     rounds = {"raftkv": [Sample(v) for v in ours], "etcd": [Sample(v) for v in theirs]}
-    return Row(find([name])[0], rounds)
+    return Row(find([name])[0], rounds, **more)
 
 
 def test_a_ratio_is_of_medians() -> None:
@@ -74,54 +74,77 @@ def test_a_plot_is_an_svg_with_every_point() -> None:
     assert {"raftkv", "etcd", "3 & more", "members"} <= set(texts)
 
 
-def test_a_section_is_added_and_drawings_are_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(main, "RESULTS", tmp_path / "RESULTS.md")
-    monkeypatch.setattr(main, "PLOTS", tmp_path / "plots")
-    (tmp_path / "RESULTS.md").write_text("# Results\n")
-    points = [Point("1", 1, {"raftkv": Sample(3, p99_ms=1), "etcd": Sample(1, p99_ms=9)})]
-    heading = report.heading(3, "python -m bench compare", {"raftkv": "", "etcd": "3.5.1"}, 5)
-    main.write(heading, ["| a |\n"], [Series("growth-keys", "Puts", "keys", "/s", points)])
-    text = (tmp_path / "RESULTS.md").read_text()
-    assert text.startswith("# Results\n\n## 3 members, ")
-    assert "etcd 3.5.1, medians of 5 rounds" in text
-    for name in ("growth-keys.svg", "growth-keys-p99.svg"):
-        assert f"(plots/{name})" in text
-        assert (tmp_path / "plots" / name).read_text().startswith("<svg")
+def test_a_refused_figure_is_written_and_judged() -> None:
+    """Refused on one side: no ratio, but who answered has met a bound from above."""
+    name, refused = "p99-at-etcd-max", float("inf")
+    for ours, theirs, goal in ((5.0, refused, "met"), (refused, 5.0, "missed")):
+        made = row(name, [ours], [theirs])
+        _, cells = report.case_cells([made])
+        assert cells[0][1:5].count("refused") == 1
+        assert cells[0][3:5] == ["–", f"≤ 0.5: {goal}"]
+    assert not row(name, [refused], [refused]).meets_goal
+
+
+def test_a_case_that_failed_has_a_row_and_a_reason() -> None:
+    failed = row("put-64", [1.0], [], failure="round 1 on etcd: lost")
+    partly = row("put-1", [1.0, 2.0], [4.0], failure="round 2 on etcd: gone", note="a note")
+    head, cells = report.case_cells([failed, partly])
+    assert {len(line) for line in cells} == {len(head)}
+    assert cells[0][1:5] == ["failed", "", "", "≥ 2.5: unknown"]
+    assert "0.38 ×" in cells[1]
+    remarks = report.remarks([failed, partly])
+    assert "`put-64` failed, round 1 on etcd: lost." in remarks
+    assert "gone; medians of 1 rounds" in remarks
+    assert "`put-1`: a note." in remarks
+
+
+class Flaky:
+    """A target, and the run on it, that fails some times."""
+
+    program = "raftkv"
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.recovered = 0
+
+    def run(self, _target: object, _context: object) -> Sample:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise RuntimeError("lost")
+        return Sample(7.0)
+
+    def check_leader(self) -> None: ...
+
+    def recover(self) -> None:
+        self.recovered += 1
+
+
+def run_flaky(failures: int) -> tuple[Journal, Any]:
+    flaky: Any = Flaky(failures)
+    context = Context(SMOKE, flaky, Journal())
+    for number in range(2):
+        case = Case("a", "a", "", flaky.run)
+        one_round(case, number, 2, {"raftkv": flaky}, context, lambda _: None)
+    return context.journal, flaky
 
 
 def test_a_round_that_fails_is_repeated() -> None:
-    class Flaky:
-        program = "raftkv"
+    journal, flaky = run_flaky(ATTEMPTS - 1)
+    assert journal.samples("a", "raftkv") == [Sample(7.0)] * 2
+    assert not journal.failures
+    assert flaky.recovered == ATTEMPTS - 1
 
-        def __init__(self, failures: int) -> None:
-            self.failures = failures
 
-        def run(self, _target: object, _context: object) -> Sample:
-            self.failures -= 1
-            if self.failures >= 0:
-                raise RuntimeError("lost")
-            return Sample(7.0)
-
-        def check_leader(self) -> None: ...
-        def find_leader(self) -> None: ...
-
-    for failures, works in ((2, True), (3, False)):
-        flaky: Any = Flaky(failures)
-        made = Row(Case("a", "a", "", flaky.run), {"raftkv": []})
-        context: Any = None
-        if works:
-            one_round(made, flaky, context, lambda _: None)
-            assert made.rounds["raftkv"] == [Sample(7.0)]
-        else:
-            with pytest.raises(RuntimeError, match="a on raftkv: lost"):
-                one_round(made, flaky, context, lambda _: None)
+def test_a_case_that_fails_is_given_up_and_nothing_else() -> None:
+    journal, flaky = run_flaky(ATTEMPTS)
+    assert journal.failures == {"a": "round 1 on raftkv: lost"}
+    assert not journal.samples("a", "raftkv")
+    assert flaky.failures == 0, "the second round did not try again"
 
 
 @pytest.mark.slow
 def test_a_small_comparison_runs() -> None:
-    suite = "put-64,range-10k,apiserver-txn,watch-10k,growth-values"
+    suite = "put-64,p99-at-etcd-80,range-10k,apiserver-txn,watch-10k,growth-values"
     done = subprocess.run(
         [sys.executable, "-m", "bench", "compare", "--smoke", "--members=1", f"--suite={suite}"],
         capture_output=True,
@@ -130,7 +153,7 @@ def test_a_small_comparison_runs() -> None:
         env=dict(os.environ),
     )
     assert done.returncode == 0, done.stderr
-    for name in ("put-64", "range-10k", "apiserver-txn", "watch-10k"):
+    for name in suite.split(",")[:-1]:
         assert f"`{name}`" in done.stdout
     assert "Puts by size of value" in done.stdout
     assert "its figures mean nothing" in done.stderr
@@ -144,12 +167,6 @@ def test_the_generator_agrees_with_h2load() -> None:
     assert Shape(10, 100).in_flight == 1000
 
 
-def test_an_unknown_suite_ends_with_a_word() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "compare", "--suite=nothing"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert "no case nothing" in done.stderr
+def test_a_wrong_command_line_ends_with_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--suite=nothing"]) == 2
+    assert "no case nothing" in capsys.readouterr().err
