@@ -11,6 +11,7 @@ callers do it at start-up, not per request.
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 from collections.abc import Iterable, Sequence
@@ -212,7 +213,13 @@ class Pki:
 
 
 def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace `path` atomically by `data`; the file never has wider permissions than `mode`."""
+    """Replace `path` atomically by `data`; the file never has wider permissions than `mode`.
+
+    Raises OSError, also where a device, a pipe or a directory has that name: root may rename over
+    /dev/null.
+    """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "It is no regular file", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

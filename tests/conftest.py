@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ OURS = ("raftkv", "orchestrator", "asyncio")
 MACHINE_MARKS = ("containerd", "docker")
 """Tests that change what the whole machine has once, as its packet filter and its forwarding."""
 MACHINE = "machine"
+
+NULL = Path("/dev/null")
 
 LoggingState = dict[str, tuple[object, ...]]
 
@@ -38,6 +42,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares = any(item.get_closest_marker(one) for one in MACHINE_MARKS)
         group = MACHINE if shares else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(autouse=True)
+def the_null_device_is_left_alone() -> Iterator[None]:
+    """Fail the test that has root replace or close off /dev/null: much else fails without it."""
+    yield
+    mode = NULL.stat().st_mode
+    if not stat.S_ISCHR(mode) or stat.S_IMODE(mode) != 0o666:
+        pytest.fail(f"{NULL} has become {stat.filemode(mode)}: make it anew with mknod, and chmod")
 
 
 @pytest.fixture(autouse=True)

@@ -140,7 +140,7 @@ def _until_done(
     """Try at the other members until it succeeds; what was done already stays done."""
     others = [one for one in range(len(cluster.names)) if one != member]
     deadline = time.monotonic() + CHANGE_S_MAX
-    problem = ""
+    problems: dict[int, str] = {}
 
     async def attempt(endpoint: str) -> _T:
         async with Client([endpoint], timeout_s=ATTEMPT_S) as client:
@@ -154,6 +154,10 @@ def _until_done(
                 except _GiveUp:
                     raise
                 except Exception as error:  # refused, cut off or without a leader: try on
-                    problem = f"member {one}: {error}"
+                    is_there = "" if cluster.runs(one) else " (it does not run)"
+                    problems[one] = f"member {one}{is_there}: {error}"
             time.sleep(RETRY_S)
-    raise Violation("the membership can be changed", f"cannot {what}: {problem}")
+    told = "; ".join(problems.values())
+    raise Violation(
+        "the membership can be changed", f"cannot {what} within {CHANGE_S_MAX} s: {told}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import yaml
 from cryptography import x509
 
 from orchestrator import kubeconfig
-from orchestrator.pki import LEAF_LIFETIME, RENEW_BEFORE, Pki
+from orchestrator.pki import LEAF_LIFETIME, RENEW_BEFORE, Pki, write_private
 
 
 def mode(path: Path) -> int:
@@ -115,3 +116,14 @@ def test_another_file_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a kubeconfig"):
         write(path)
     assert path.read_text() == "kind: Pod\n"
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """root may rename over anything: `--kubeconfig=/dev/null` must not cost the null device."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "pipe", tmp_path):
+        with pytest.raises(FileExistsError, match="no regular file"):
+            write_private(path, b"secret")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+    write_private(tmp_path / "key", b"secret")
+    assert (tmp_path / "key").read_bytes() == b"secret"
