@@ -72,6 +72,8 @@ class SimulatedWriter:
         self._queue: deque[tuple[Callable[[], None], Callable[[], object]]] = deque()
         self._busy = False
         self._dead = False
+        """Does nothing any more: it failed, or its process ended."""
+        self._closed = False
 
     def is_quick(self, work: PersistWork) -> bool:
         """No sync is so quick here that the member would wait for it."""
@@ -97,11 +99,11 @@ class SimulatedWriter:
 
     def close(self) -> None:
         """Take no more work."""
-        self._dead = True
+        self._dead = self._closed = True
 
     def crash(self) -> None:
         """End: the write under way may or may not have become valid; later ones were not begun."""
-        self._dead = True
+        self._dead = self._closed = True
         if self._busy and self._queue and self._disk.dice.random() < 0.5 and not self._disk.full:
             self._queue[0][0]()
         elif self._busy and self._queue:
@@ -112,8 +114,11 @@ class SimulatedWriter:
         self._disk.log.append(work.entries, work.hard_state)
 
     def _put(self, write: Callable[[], None], callback: Callable[[], object]) -> None:
-        if self._dead:
+        """Take a work. What comes between an error and its report is taken, and never done."""
+        if self._closed:
             raise RuntimeError("the log writer is closed")
+        if self._dead:
+            return
         self._queue.append((write, callback))
         if not self._busy:
             self._begin()
