@@ -34,6 +34,7 @@ EXTENSIONS = {
     "state_builder": ["lmdb"],
     "state_flusher": [],
     "state_tree": ["lmdb"],
+    "state_undo": ["lmdb"],
     "state_writer": ["lmdb"],
     "wire": [],
     "command_batch": [],

@@ -12,14 +12,12 @@ from raftkv._native.lmdb cimport (
     MDB_FIRST,
     MDB_NEXT,
     MDB_NOTFOUND,
-    MDB_RDONLY,
     MDB_SET_RANGE,
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
     mdb_get,
     mdb_txn_abort,
-    mdb_txn_begin,
 )
 from raftkv._native.state_tree cimport TREE_META, TREES, check_status
 from raftkv._native.wire cimport buffer_free
@@ -69,9 +67,7 @@ cdef class SnapshotReader:
         buffer_free(&self.payload)
 
     cdef int begin(self) except -1:
-        check_status(
-            mdb_txn_begin(self.tree.env, NULL, MDB_RDONLY, &self.txn), "open a snapshot")
-        return 0
+        return self.tree.open_reader(&self.txn)
 
     cdef int load(self) except -1:
         """Read what the snapshot covers, from the snapshot itself."""

@@ -10,6 +10,8 @@ from raftkv._native.wire cimport Buffer
 
 cdef enum:
     COMPACT_RECORDS_MAX = 2000    # looked at by one background transaction
+    REST_NS_MIN = 1_000_000       # between two steps of a flush that is in time
+    REST_NS_MAX = 20_000_000
 
 @cython.final
 cdef class StateFlusher:
@@ -17,6 +19,7 @@ cdef class StateFlusher:
     cdef object pool              # of one thread
     cdef object job               # its future, or None
     cdef bint compacting          # `job` is a compaction step, not a flush
+    cdef bint hurry               # somebody waits for the flush under way: no rests
     cdef object failure           # the StoreIOError that stopped the store, or None
     cdef Buffer side_rows         # leases and meta data that go with the frozen table
 

@@ -3,14 +3,19 @@
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from raftkv._native.mem_table cimport MemTable
 from raftkv._native.state_tree cimport StateTree, check_status
+from raftkv._native.state_undo cimport undo_above
 from raftkv._native.state_writer cimport (
     SIDE_LEASES,
     SIDE_META,
     CompactionStep,
+    TableWrite,
     add_side_row,
+    begin_table,
     compact_some,
+    write_some,
     write_table,
 )
 from raftkv._native.wire cimport buffer_free
@@ -19,6 +24,26 @@ from raftkv.errors import StoreCorruptError, StoreIOError
 
 FORMAT = b"raftkv state 1"
 RECORD_PREFIX = b"r/"
+
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef void rest(int64_t step_ns) noexcept nogil:
+    """Leave disk and processor to others for twice as long as the step took, within bounds."""
+    cdef timespec time
+    time.tv_sec = 0
+    time.tv_nsec = max(<int64_t>REST_NS_MIN, min(2 * step_ns, <int64_t>REST_NS_MAX))
+    nanosleep(&time, NULL)
+
+
+cdef bint in_time(const TableWrite *at, MemTable table, MemTable above) noexcept nogil:
+    """Tell whether `table` is written at least twice as far as the one above it is full."""
+    return (at.done * table.bytes_used >= 2 * above.bytes_used * at.total
+            and at.done * table.records >= 2 * above.records * at.total)
 
 
 cdef class StateFlusher:
@@ -34,6 +59,7 @@ cdef class StateFlusher:
         buffer_free(&self.side_rows)
 
     cdef int close(self) except -1:
+        self.hurry = True
         self.pool.shutdown(wait=True)
         self.job = None
         return 0
@@ -63,6 +89,7 @@ cdef class StateFlusher:
         self.flushed_keys = tree.get_meta(b"keys")
         self.flushed_index, self.flushed_term = applied
         self.flushed_revision, self.flushed_compact_revision = revisions
+        undo_above(tree, self.flushed_revision)
         self.compact_position, finished = compaction
         self.compacted_revision = finished if finished else -1
         return 0
@@ -90,6 +117,7 @@ cdef class StateFlusher:
 
     cdef int wait(self) except -1:
         if self.job is not None:
+            self.hurry = True
             self.job.exception()
             self.take_over()
         return 0
@@ -128,12 +156,14 @@ cdef class StateFlusher:
             raise
 
     cdef int start_flush(self) except -1:
-        self.compacting = False
+        self.compacting = self.hurry = False
+        self.view.tree.begin_steps()
         self.job = self.pool.submit(self.write_frozen)
         return 0
 
     cdef int flush_now(self) except -1:
         self.compacting = False
+        self.hurry = True
         self.write_frozen()
         return self.take_over()
 
@@ -156,13 +186,21 @@ cdef class StateFlusher:
             raise
 
     def write_frozen(self) -> None:
-        """Write the frozen table. Runs in the thread."""
+        """Write the frozen table. Runs in the thread, step by step unless somebody waits."""
         cdef StateTree tree = self.view.tree
         cdef MemTable table = self.view.frozen
+        cdef MemTable above = self.view.active
         cdef Buffer *side_rows = &self.side_rows
-        cdef int status
+        cdef TableWrite at
+        cdef int64_t began
+        cdef int status = 0
         with nogil:
-            status = write_table(tree, table, side_rows)
+            begin_table(table, &at)
+            while status == 0 and not at.finished:
+                began = now_ns()
+                status = write_some(tree, table, side_rows, &at)
+                if not at.finished and not self.hurry and in_time(&at, table, above):
+                    rest(now_ns() - began)
         self.check_written(status, f"flush to {tree.path}")
 
     def compact_records(self, int64_t records_max) -> None:
@@ -193,6 +231,7 @@ cdef class StateFlusher:
                 self.failure = failure
                 raise
         self.view.tree.renew()
+        self.view.tree.end_steps()
         if not self.compacting:
             self.flushed_index = self.frozen_index
             self.flushed_revision = self.frozen_revision

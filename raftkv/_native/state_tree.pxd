@@ -61,6 +61,8 @@ cdef struct IndexCursor:
 cdef class StateTree:
     cdef MDB_env *env
     cdef MDB_txn *snapshot        # read-only; renewed by the owner, never older than one flush
+    cdef bint in_steps            # a table is being written: what is committed last is no state
+    cdef MDB_txn *spare           # while it is: one more snapshot of before, for `open_reader`
     cdef MDB_dbi index
     cdef MDB_dbi history
     cdef MDB_dbi leases
@@ -75,6 +77,13 @@ cdef class StateTree:
     cdef int close_env(self) except -1
     cdef int replace(self, str file) except -1
     cdef int renew(self) except -1
+    # Around the writing of a table in steps.
+    cdef int begin_steps(self) except -1
+    cdef int end_steps(self) noexcept
+    # False while steps are written and the spare snapshot has been taken.
+    cdef bint can_open_reader(self) noexcept
+    # Begin to read a whole state, for whoever ends the transaction.
+    cdef int open_reader(self, MDB_txn **txn) except -1
     # 1 and the row, or 0.
     cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1
     cdef int get_history(self, int64_t main, uint32_t sub, HistoryRecord *record) except -1

@@ -146,6 +146,7 @@ cdef class StateTree:
 
     def __dealloc__(self) -> None:
         if self.env != NULL:
+            self.end_steps()
             if self.snapshot != NULL:
                 mdb_txn_abort(self.snapshot)
             mdb_env_close(self.env)
@@ -213,6 +214,7 @@ cdef class StateTree:
         check_status(mdb_txn_commit(txn), "create the trees")
 
     cdef int close_env(self) except -1:
+        self.end_steps()
         if self.snapshot != NULL:
             mdb_txn_abort(self.snapshot)
             self.snapshot = NULL
@@ -232,6 +234,32 @@ cdef class StateTree:
     cdef int renew(self) except -1:
         mdb_txn_reset(self.snapshot)
         return check_status(mdb_txn_renew(self.snapshot), "renew the snapshot")
+
+    cdef int begin_steps(self) except -1:
+        assert not self.in_steps
+        check_status(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.spare), "read the state")
+        self.in_steps = True
+        return 0
+
+    cdef int end_steps(self) noexcept:
+        self.in_steps = False
+        if self.spare != NULL:
+            mdb_txn_abort(self.spare)
+            self.spare = NULL
+        return 0
+
+    cdef bint can_open_reader(self) noexcept:
+        return not self.in_steps or self.spare != NULL
+
+    cdef int open_reader(self, MDB_txn **txn) except -1:
+        if not self.in_steps:
+            return check_status(
+                mdb_txn_begin(self.env, NULL, MDB_RDONLY, txn), "open a snapshot")
+        if self.spare == NULL:
+            raise ValueError("a flush is under way, and its one snapshot is taken")
+        txn[0] = self.spare
+        self.spare = NULL
+        return 0
 
     cdef bytes get_meta(self, bytes name):
         """The value under `name`, or None."""

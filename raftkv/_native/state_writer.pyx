@@ -178,15 +178,17 @@ cdef int change_bucket(
     return status if status else move_lease(tree, txn, &old, new)
 
 
-cdef int write_index(StateTree tree, MDB_txn *txn, MemTable table) noexcept nogil:
-    """Put the newest version of each key, in key order."""
-    cdef KeyNode *node = first_node(table)
+cdef int write_index(StateTree tree, MDB_txn *txn, TableWrite *at) noexcept nogil:
+    """Put the newest version of each key, in key order, as far as the step's budget goes."""
+    cdef KeyNode *node = at.node
     cdef MDB_cursor *cursor = NULL
     cdef MDB_val key, data
     cdef IndexRow old, new
     cdef bint had
     cdef int status = mdb_cursor_open(txn, tree.index, &cursor)
-    while status == 0 and node != NULL:
+    while status == 0 and node != NULL and at.cost < STEP_BYTES:
+        at.cost += PAGE_BYTES
+        at.done += 1
         row_of(node.newest, &new)
         if node.key_size > INDEX_KEY_BYTES:
             status = change_bucket(tree, txn, node.key, node.key_size, &new)
@@ -207,25 +209,25 @@ cdef int write_index(StateTree tree, MDB_txn *txn, MemTable table) noexcept nogi
         if status == 0 and ((had and old.lease) or new.lease):
             status = move_lease(tree, txn, &old if had else NULL, &new)
         node = node.next[0]
+    at.node = node
     if cursor != NULL:
         mdb_cursor_close(cursor)
     return status
 
 
-cdef int write_history(StateTree tree, MDB_txn *txn, MemTable table) noexcept nogil:
-    """Append every version in revision order, each built in LMDB's own page."""
+cdef int write_history(
+    StateTree tree, MDB_txn *txn, MemTable table, TableWrite *at
+) noexcept nogil:
+    """Append versions in revision order, each built in LMDB's own page; see `write_index`."""
     cdef MDB_cursor *cursor = NULL
     cdef MDB_val key, data
     cdef uint8_t name[HISTORY_KEY_BYTES]
     cdef HistoryHeader header
     cdef Record *record
     cdef uint8_t *out
-    cdef size_t i
     cdef int status = mdb_cursor_open(txn, tree.history, &cursor)
-    for i in range(table.records):
-        if status:
-            break
-        record = table.order[i]
+    while status == 0 and at.record < table.records and at.cost < STEP_BYTES:
+        record = table.order[at.record]
         history_key(name, record.main, record.sub)
         key.mv_data = name
         key.mv_size = HISTORY_KEY_BYTES
@@ -246,25 +248,51 @@ cdef int write_history(StateTree tree, MDB_txn *txn, MemTable table) noexcept no
         if record.value_size:
             memcpy(out + HISTORY_HEADER_BYTES + record.node.key_size,
                    record.value, record.value_size)
+        at.record += 1
+        at.done += 1
+        at.cost += HISTORY_KEY_BYTES + data.mv_size
     if cursor != NULL:
         mdb_cursor_close(cursor)
     return status
 
 
-cdef int write_table(StateTree tree, MemTable table, const Buffer *side_rows) noexcept nogil:
+cdef void begin_table(MemTable table, TableWrite *at) noexcept nogil:
+    memset(at, 0, sizeof(TableWrite))
+    at.node = first_node(table)
+    at.total = table.records + <size_t>table.keys
+
+
+cdef int write_some(
+    StateTree tree, MemTable table, const Buffer *side_rows, TableWrite *at
+) noexcept nogil:
     cdef MDB_txn *txn = NULL
+    cdef bint finished = False
     cdef int status = mdb_txn_begin(tree.env, NULL, 0, &txn)
     if status:
         return status
-    status = write_index(tree, txn, table)
-    if status == 0:
-        status = write_history(tree, txn, table)
-    if status == 0:
+    at.cost = 0
+    if at.record < table.records:
+        status = write_history(tree, txn, table, at)
+    if status == 0 and at.record == table.records:
+        status = write_index(tree, txn, at)
+        finished = at.node == NULL
+    if status == 0 and finished:
         status = write_side_rows(tree, txn, side_rows)
     if status:
         mdb_txn_abort(txn)
         return status
-    return mdb_txn_commit(txn)
+    status = mdb_txn_commit(txn)
+    at.finished = finished and status == 0
+    return status
+
+
+cdef int write_table(StateTree tree, MemTable table, const Buffer *side_rows) noexcept nogil:
+    cdef TableWrite at
+    cdef int status = 0
+    begin_table(table, &at)
+    while status == 0 and not at.finished:
+        status = write_some(tree, table, side_rows, &at)
+    return status
 
 
 cdef int drop_index(

@@ -10,6 +10,7 @@ import errno
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from tests.raftkv.storage.faulty_disk import FAIL_ALWAYS, FAIL_ONCE, SHORT_WRITE
 CALLS_MAX = 500
 MAP_BYTES = 1 << 30
 SEGMENT_BYTES = 16 << 10
+KEYS_OF_STEPS = 2500
+"""Keys of a table that takes three steps: see `state_writer.pxd`."""
 
 Picture = Any
 
@@ -209,6 +212,39 @@ class BackgroundFlush(StateOperation):
         store.store.maybe_flush()
 
 
+class FlushInSteps(StateOperation):
+    """A table that takes several transactions: each fault is between or within two of them."""
+
+    def prepare(self, path: Path) -> None:
+        store = open_state(path)
+        self.fill(store, b"old", 0)
+        store.compact(store.store.revision - 10)
+        store.store.flush()
+        while store.store.compact_step(1 << 30):
+            pass
+        store.store.close()
+
+    def fill(self, store: Driver, value: bytes, first: int) -> None:
+        """Change keys in every way: new ones, old ones, twice, deleted, with a lease, long ones."""
+        if 7 not in store.store.lease_ids():
+            store.grant(7, 30)
+        for number in range(first, first + KEYS_OF_STEPS):
+            store.put(b"key%d" % number, value, lease=7 * (number % 3 == 0))
+        for number in range(first, first + KEYS_OF_STEPS, 50):
+            store.put(b"key%d" % number, value * 2, lease=7 * (number % 4 == 0))
+            store.put(b"long/" + bytes(500) + b"%d" % (number % 400), value, lease=7)
+            store.delete(b"key%d" % (number + 7))
+            store.delete(b"long/" + bytes(500) + b"%d" % (number % 300))
+
+    def do(self, store: Driver, arm: Callable[[], None]) -> None:
+        self.fill(store, b"new", KEYS_OF_STEPS // 2)
+        arm()
+        store.store.maybe_flush(force=True)
+        while store.store.flush_running:
+            time.sleep(0.0001)
+        store.store.maybe_flush()
+
+
 class Compact(StateOperation):
     """Compaction changes nothing that can be seen, finished or not."""
 
@@ -313,6 +349,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         LogCreate,
         Flush,
         BackgroundFlush,
+        FlushInSteps,
         Compact,
         CreateState,
         Install,

@@ -1,0 +1,1 @@
+# Only C functions: cimported by the flusher.
