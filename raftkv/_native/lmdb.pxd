@@ -33,6 +33,7 @@ cdef extern from "lmdb.h" nogil:
     enum:
         MDB_NOTLS
         MDB_NOSUBDIR
+        MDB_NOMETASYNC
         MDB_NORDAHEAD
         MDB_RDONLY
         MDB_CREATE
@@ -53,6 +54,7 @@ cdef extern from "lmdb.h" nogil:
     char *mdb_strerror(int err)
     int mdb_env_create(MDB_env **env)
     int mdb_env_set_mapsize(MDB_env *env, size_t size)
+    int mdb_env_set_flags(MDB_env *env, unsigned int flags, int onoff)
     int mdb_env_set_maxdbs(MDB_env *env, MDB_dbi dbs)
     int mdb_env_open(MDB_env *env, const char *path, unsigned int flags, unsigned int mode)
     int mdb_env_get_maxkeysize(MDB_env *env)

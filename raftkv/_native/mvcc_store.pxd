@@ -20,7 +20,7 @@ cdef enum:
     KIND_LEASE_REVOKE = 6
     KIND_OPAQUE_MIN = 64
     FREEZE_KEYS = 1 << 15         # a table of so many is flushed: LMDB copies a page for each of
-                                  # them where keys are many and random, 4 KiB a key, and keeps them
+                                  # them where keys are many and random, 4 KiB a key
     SNAPSHOTS_MAX = 16            # open at once; LMDB has 126 places for readers
     OUT_BYTES_KEPT = 4 << 20      # a larger response buffer is given back after use
 

@@ -6,7 +6,9 @@
 # A table is written in steps, because the disk serves the log, too: one large commit would hold up
 # every sync meanwhile. History goes first, then the index; what says how far the state is goes
 # with the last step. A tree with more history than that revision was left in between, and
-# `state_undo` takes it back.
+# `state_undo` takes it back. Each step's pages are synced before its meta page is written; that
+# page itself is synced by the next step, the last one's at once. No step can reuse a page of the
+# state that was durable before, because the loop's snapshot is of that.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from raftkv._native.lmdb cimport MDB_txn

@@ -6,6 +6,7 @@ from libc.string cimport memcpy, memset
 from raftkv._native.lmdb cimport (
     MDB_APPEND,
     MDB_CORRUPTED,
+    MDB_NOMETASYNC,
     MDB_NOTFOUND,
     MDB_RESERVE,
     MDB_SET_KEY,
@@ -19,6 +20,7 @@ from raftkv._native.lmdb cimport (
     mdb_cursor_open,
     mdb_cursor_put,
     mdb_del,
+    mdb_env_set_flags,
     mdb_get,
     mdb_put,
     mdb_txn_abort,
@@ -278,6 +280,8 @@ cdef int write_some(
         finished = at.node == NULL
     if status == 0 and finished:
         status = write_side_rows(tree, txn, side_rows)
+    if status == 0:
+        status = mdb_env_set_flags(tree.env, MDB_NOMETASYNC, not finished)
     if status:
         mdb_txn_abort(txn)
         return status

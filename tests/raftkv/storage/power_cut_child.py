@@ -24,6 +24,8 @@ TERM = 5
 MAP_BYTES = 1 << 30
 SEGMENT_BYTES = 16 << 10
 """So that segments are often begun, dropped and used again."""
+KEYS_OF_STEPS = 1400
+"""Keys of a table that takes two steps: see `state_writer.pxd`."""
 
 
 def data_of(index: int) -> bytes:
@@ -32,6 +34,8 @@ def data_of(index: int) -> bytes:
     key = b"key%d" % chance.randrange(60)
     if index == 1:
         return batch(rpc_pb2.LeaseGrantRequest(ID=1, TTL=60))
+    if index == 70:
+        return batch(*(step_put(number) for number in range(index, KEYS_OF_STEPS)))
     if index % 20 == 0:
         return batch(rpc_pb2.CompactionRequest(revision=max(index - 30, 2)))
     if index % 7 == 0:
@@ -40,6 +44,10 @@ def data_of(index: int) -> bytes:
         key=key, value=bytes([index]) * chance.randrange(3000), lease=int(index % 3 == 0)
     )
     return batch(put, txn(success=[rpc_pb2.PutRequest(key=b"last", value=b"%d" % index)]))
+
+
+def step_put(number: int) -> rpc_pb2.PutRequest:
+    return rpc_pb2.PutRequest(key=b"step%d" % number, value=b"v", lease=int(number % 9 == 0))
 
 
 def entry(index: int) -> Entry:
