@@ -557,8 +557,7 @@ cdef class MvccStore:
             raise ValueError(f"{SNAPSHOTS_MAX} snapshots are open already")
         if flush:
             self.flush()
-        elif not self.tree.can_open_reader():
-            self.flusher.wait()
+        self.flusher.allow_reader()
         reader = SnapshotReader(self.tree)
         self.readers.add(reader)
         return reader

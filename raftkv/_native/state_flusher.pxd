@@ -44,6 +44,8 @@ cdef class StateFlusher:
     cdef bint running(self) except -1
     # Let the thread finish what it has begun, and take that over.
     cdef int wait(self) except -1
+    # Make sure that the tree lets one more reader begin: wait where its spare snapshot is taken.
+    cdef int allow_reader(self) except -1
     # Take the state in `file` instead of all that is here, tables and tree.
     cdef int install(self, str file, uint64_t cluster_id, uint64_t member_id) except -1
     # Put a new table over the active one, and fix what is written together with that.

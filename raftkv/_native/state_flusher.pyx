@@ -122,6 +122,9 @@ cdef class StateFlusher:
             self.take_over()
         return 0
 
+    cdef int allow_reader(self) except -1:
+        return 0 if self.view.tree.can_open_reader() else self.wait()
+
     cdef int freeze(
         self, uint64_t index, uint64_t term, int64_t revision, int64_t compact_revision,
         int64_t keys, dict leases, dict rows,

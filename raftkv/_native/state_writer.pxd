@@ -20,7 +20,7 @@ cdef enum:
     SIDE_LEASES = 0
     SIDE_META = 1
     STEP_BYTES = 4 << 20          # of pages that one step may make dirty, about
-    PAGE_BYTES = 4096             # what an index row costs: where keys are random, a page of its own
+    PAGE_BYTES = 4096             # what an index row costs: a page of its own where keys are random
 
 cdef struct SideRow:              # header of one row of a side buffer; key and value bytes follow
     uint32_t tree                 # SIDE_*

@@ -227,6 +227,26 @@ def test_open_snapshots_are_bounded(open_store: Open) -> None:
     store.snapshot_open().close()
 
 
+def test_a_snapshot_begun_while_a_table_is_written_holds_no_part_of_it(open_store: Open) -> None:
+    """The first sees the state of before, whatever is committed; the next waits for the flush."""
+    store = open_store()
+    store.put(b"key0", b"old")
+    store.store.flush()
+    for number in range(6000):
+        store.put(b"key%d" % number, b"new")
+    store.store.maybe_flush(True)
+    assert store.store.flush_running
+    before = store.store.snapshot_open(False)
+    assert store.store.flush_running
+    after = store.store.snapshot_open(False)
+    assert not store.store.flush_running
+    assert (before.revision, after.revision) == (2, 6002)
+    rows = [b"".join(chunks_of(one)) for one in (before, after)]
+    assert b"old" in rows[0]
+    assert b"new" not in rows[0]
+    assert rows[1].count(b"new") == 6000
+
+
 def test_a_snapshot_is_read_in_a_thread_while_the_loop_writes(
     open_store: Open, sender: Driver
 ) -> None:
