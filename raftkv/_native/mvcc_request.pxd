@@ -101,6 +101,8 @@ cdef int parse_range(Span span, RangeRequest *request) noexcept nogil
 cdef int parse_put(Span span, PutRequest *request) noexcept nogil
 cdef int parse_delete_range(Span span, DeleteRangeRequest *request) noexcept nogil
 cdef int parse_compare(Span span, Compare *compare) noexcept nogil
+# An operation that names more than one request is refused: whoever judges who may make it, by
+# another parser, would merge them, and see something else than what is executed here.
 cdef int parse_op(Span span, Op *op) noexcept nogil
 cdef int parse_txn_shape(Span span, TxnShape *shape) noexcept nogil
 # A message of int64 fields 1 and 2 (grant, revoke, compaction); absent fields are 0.

@@ -126,6 +126,8 @@ cdef int parse_op(Span span, Op *op) noexcept nogil:
             return 0 if status == 0 else ERROR_INVALID_REQUEST
         if (field.tag == TAG_OP_RANGE or field.tag == TAG_OP_PUT
                 or field.tag == TAG_OP_DELETE_RANGE or field.tag == TAG_OP_TXN):
+            if op.tag:
+                return ERROR_INVALID_REQUEST
             op.tag = field.tag
             op.body = field.span
 

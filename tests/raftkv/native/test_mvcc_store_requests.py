@@ -37,6 +37,15 @@ def check(store: MvccStore, request: Message) -> ErrorCode | None:
     return ErrorCode(code) if code else None
 
 
+def test_an_operation_names_one_request(store: MvccStore) -> None:
+    """Of two, protobuf's own parsers merge or drop one, each in its way."""
+    get, put = op(Range(key=b"a")).SerializeToString(), op(Put(key=b"a")).SerializeToString()
+    for operation in (get + get, get + put, put + get):
+        request = b"\x12%c%s" % (len(operation), operation)
+        assert store.check_txn(request) == ErrorCode.INVALID_REQUEST
+    assert store.check_txn(b"\x12%c%s" % (len(put), put)) == 0
+
+
 @pytest.mark.parametrize(
     ("request_", "error"),
     [
