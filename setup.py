@@ -37,6 +37,7 @@ EXTENSIONS = {
     "state_undo": ["lmdb"],
     "state_writer": ["lmdb"],
     "wire": [],
+    "zero_file": [],
     "command_batch": [],
     "watch_hub": [],
 }

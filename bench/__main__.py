@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import report, results
+from bench import machine, model, report, results
 from bench.case import REAL, SMOKE, Size
 from bench.cases import CASES, find
 from bench.cluster import etcd_command, etcd_version, raftkv_command
@@ -149,6 +149,7 @@ def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
         setting = Setting(programs, options.members, Path(directory), rounds, size, journal, say)
         for name in series_names:
             found += SERIES[name](setting)
+        probed = machine.probe(options.directory) if "growth-members" in series_names else None
     show(options.members, rows, found)
     missing = bool(cases and not rows) or any(row.failure for row in rows)
     missing |= any(not point.medians for series in found for point in series.points)
@@ -157,11 +158,28 @@ def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
     elif options.write:
         versions = {OURS: "", options.peer: etcd_version(etcd[0])}
         write(options, argv, rows, found, versions, size, rounds)
+        if probed:
+            how = "the least of three medians of each"
+            where = report.provenance(command_of(argv), {}, how, options.note)
+            results.write({machine.TITLE: f"{where}\n\n{machine.table(probed)}"})
+            model_section(say)
         if not missing:
             journal.remove()
     if missing:
         say("Some figures are missing; the tables say why.")
     return FAILED if missing else 0
+
+
+def command_of(argv: Sequence[str]) -> str:
+    return "python -m bench " + " ".join(argv)
+
+
+def model_section(say: Say) -> None:
+    """Hold the model against what was just measured; sizes that failed are a reason not to."""
+    try:
+        results.write({model.TITLE: model.section(results.RESULTS.read_text())})
+    except (ValueError, KeyError) as error:
+        say(f"the model is not compared: {error}")
 
 
 def show(members: int, rows: list[Row], found: list[Series]) -> None:
@@ -182,7 +200,7 @@ def write(
     rounds: int,
 ) -> None:
     """Put what was measured into RESULTS.md, and what the README quotes into the README."""
-    command = "python -m bench " + " ".join(argv)
+    command = command_of(argv)
 
     def provenance(rounds: int, seconds: float) -> str:
         several = f"{rounds} round{'s' if rounds > 1 else ''} of {seconds:g} s"

@@ -20,11 +20,12 @@ Cells = list[list[str]]
 def provenance(command: str, programs: dict[str, str], how: str, note: str = "") -> str:
     """Say what was run, when, where and on what. `programs`: name -> version; `how`: the rounds."""
     versions = " beside ".join(f"{name} {version}".strip() for name, version in programs.items())
-    return (
+    parts = [
         f"`{command}` at commit {commit()}, {date.today().isoformat()}, {platform.machine()},"
-        f" {cores()} cores, Linux {platform.release().split('-')[0]}; {versions}; {how}; the load"
-        f" generator on the same machine.{f' {note}.' if note else ''}"
-    )
+        f" {cores()} cores, Linux {platform.release().split('-')[0]}",
+        *([versions, how, "the load generator on the same machine"] if programs else [how]),
+    ]
+    return "; ".join(parts) + "." + (f" {note}." if note else "")
 
 
 def goal_text(row: Row) -> str:

@@ -296,7 +296,7 @@ cdef class LogStore:
     def wants_spare(self):
         """Whether `make_spare` would be of use now."""
         return (self.directory is not None and self.failure is None
-                and self.position > self.capacity // 2 and self.capacity == self.segment_bytes
+                and self.position > self.capacity // 2 and 2 * self.capacity >= self.segment_bytes
                 and not self.directory.spare_count)
 
     def make_spare(self):

@@ -19,14 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 
+from raftkv._native.zero_file import ZeroFile
 from raftkv.storage.directory_sync import sync_directory
 
 SPARES_MAX = 4
 """Files kept for later segments when a log's beginning is cut; more are removed."""
 
 SEGMENT_NAME = re.compile(r"([0-9a-f]{16})\.log")
-
-_ZEROS = bytes(1 << 20)
 
 
 class LogDirectory:
@@ -38,6 +37,10 @@ class LogDirectory:
         self._segment_bytes = segment_bytes
         self._lock = Lock()
         """Held while the spares change."""
+        self._making: ZeroFile | None = None
+        """The file that is being made; whoever needs one makes it hurry."""
+        self._wanted = False
+        """Whether somebody waits for the lock to take a file."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._spares: list[Path] = []
         for file in sorted(self.path.iterdir()):
@@ -80,9 +83,13 @@ class LogDirectory:
 
         A spare is taken where one fits. Takes as long as writing `capacity_bytes` otherwise.
         """
+        self._wanted = True
+        if (making := self._making) is not None:
+            making.hurry = True
         with self._lock:
+            self._wanted = False
             fits = self._spares and capacity_bytes == self._segment_bytes
-            file = self._spares.pop() if fits else self._make(capacity_bytes)
+            file = self._spares.pop() if fits else self._make(capacity_bytes, hurry=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         try:
             write_all(descriptor, header, 0)
@@ -95,10 +102,10 @@ class LogDirectory:
         return descriptor
 
     def make_spare(self) -> None:
-        """Make one spare file ahead of its use, unless there is one."""
+        """Make one spare file ahead of its use, unless there is one; slowly, until it is needed."""
         with self._lock:
             if not self._spares:
-                file = self._make(self._segment_bytes)
+                file = self._make(self._segment_bytes, hurry=False)
                 self._spares.append(self._rename_to_spare(file))
 
     def drop_segment(self, sequence: int) -> None:
@@ -116,18 +123,20 @@ class LogDirectory:
                 self._lock.release()
         os.unlink(file)
 
-    def _make(self, size_bytes: int) -> Path:
+    def _make(self, size_bytes: int, *, hurry: bool) -> Path:
         """Write a file of zeros and sync it: blocks that were only reserved cost at every sync."""
         file = self.path / "segment.new"
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        zeros = self._making = ZeroFile()
+        zeros.hurry = hurry or self._wanted  # looked at after it can be told to
         try:
-            for at in range(0, size_bytes, len(_ZEROS)):
-                write_all(descriptor, _ZEROS[: size_bytes - at], at)
+            zeros.write(descriptor, size_bytes)
             os.fsync(descriptor)
         except OSError:
             os.unlink(file)  # a full disk needs the room
             raise
         finally:
+            self._making = None
             os.close(descriptor)
         return file
 
