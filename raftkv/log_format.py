@@ -35,4 +35,4 @@ class JsonFormatter(logging.Formatter):
                 line.update(value if key == "fields" else {key: value})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return json.dumps(line, default=str, separators=(",", ":"))

@@ -32,6 +32,7 @@ def test_json_lines_have_etcds_fields(tmp_path: Path, capsys: pytest.CaptureFixt
     log.debug("not told")
     shown = capsys.readouterr()
     assert shown.out == shown.err == (tmp_path / "log").read_text()
+    assert shown.out.startswith('{"level":"warn","ts":"'), "who greps etcd's lines finds these"
     line = json.loads(shown.out)
     assert list(line) == ["level", "ts", "caller", "msg", "took"]
     assert (line["level"], line["msg"], line["took"]) == ("warn", "slow", "3ms")
