@@ -210,10 +210,14 @@ ERRORS: dict[ErrorCode, tuple[int, str]] = {
     _C.NO_INFLIGHT_DOWNGRADE: (_S.FAILED_PRECONDITION, "etcdserver: no inflight downgrade job"),
     _C.CANCELED: (_S.CANCELED, "etcdserver: request canceled"),
     _C.DEADLINE_EXCEEDED: (_S.DEADLINE_EXCEEDED, "etcdserver: context deadline exceeded"),
-    _C.INVALID_REQUEST: (_S.INVALID_ARGUMENT, "etcdserver: request message is malformed"),
+    _C.INVALID_REQUEST: (
+        _S.INTERNAL,
+        "grpc: error unmarshalling request: the message is no protobuf",
+    ),
 }
 """Error -> status code and text. REQUEST_TOO_MANY_REQUESTS and MEMBER_NOT_ENOUGH_STARTED reach the
-wire as UNKNOWN, as etcd sends them. INVALID_REQUEST is ours: a message that is not protobuf."""
+wire as UNKNOWN, as etcd sends them. INVALID_REQUEST is what grpc-go says of a message
+that is not protobuf; its reasons differ."""
 
 
 class StoreError(Exception):

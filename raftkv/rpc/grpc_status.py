@@ -36,7 +36,7 @@ def status_of(error: BaseException) -> tuple[int, str]:
         case DecodeError():
             return (
                 int(GrpcStatus.INTERNAL),
-                f"grpc: failed to unmarshal the received message: {error}",
+                f"grpc: error unmarshalling request: {error}",
             )
         case _:
             log.error("call failed", exc_info=error)

@@ -286,6 +286,25 @@ async def test_unknown_sort_options_are_refused(same: list[Side], option: str) -
     assert told == status_of(E.INVALID_SORT_OPTION)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("KV/Range", "KV/Put", "KV/DeleteRange", "KV/Txn", "KV/Compact"),
+        *("Lease/LeaseGrant", "Lease/LeaseRevoke"),
+        *("Cluster/MemberAdd", "Maintenance/Alarm", "Auth/UserAdd"),
+    ],
+)
+async def test_what_is_no_protobuf_is_refused_by_the_transport(
+    same: list[Side], method: str
+) -> None:
+    """Both blame the call, in gRPC's words; each has reasons of its own to add."""
+    for side in same:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await side.channel.unary_unary(f"/etcdserverpb.{method}")(b"\xff\xff\xff")
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert (caught.value.details() or "").startswith("grpc: error unmarshalling request: ")
+
+
 async def under_alarm(same: list[Side], kind: str, call: Call) -> object:
     """Have both answer a call while an alarm is armed; returns the answer."""
     await both_answer(same, [put(b"a"), alarm("ACTIVATE", kind)])

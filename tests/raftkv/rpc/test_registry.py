@@ -94,7 +94,8 @@ async def test_a_message_that_is_no_protobuf_is_internal() -> None:
     async with running() as state, grpc.aio.insecure_channel(state.target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/etcdserverpb.Lease/LeaseGrant")(b"\xff\xff\xff")
-        assert "failed to unmarshal" in (caught.value.details() or "")
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert "error unmarshalling request" in (caught.value.details() or "")
 
 
 async def test_the_deadline_of_a_client_cancels_its_coroutine() -> None:
