@@ -142,6 +142,8 @@ class Config:
     keep_alive: KeepAlive = KeepAlive()
     rate_limits: RateLimitConfig = field(default_factory=RateLimitConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
+    listen_peer_too: tuple[Endpoint, ...] = ()
+    """Where other members are listened for besides `listen_peer`."""
     listen_http: tuple[Endpoint, ...] = ()
     """Where HTTP other than gRPC is served; empty: where gRPC is."""
     http: HttpConfig = field(default_factory=HttpConfig)
@@ -176,8 +178,6 @@ class _Builder:
         listen_client = self.endpoints("listen-client-urls")
         advertised = self.endpoints("advertise-client-urls") or listen_client
         listen_peer = self.endpoints("listen-peer-urls")
-        if len(listen_peer) > 1:
-            self.problem("listen-peer-urls", "more than one URL is not supported yet")
         if not listen_client:
             self.problem("listen-client-urls", "needs at least one URL")
         rules = tls_rules(self.values, self.problem)
@@ -189,6 +189,7 @@ class _Builder:
             listen_client=listen_client,
             advertise_client_urls=tuple(endpoint.url for endpoint in advertised),
             listen_peer=listen_peer[0] if listen_peer else Endpoint("", "", 0),
+            listen_peer_too=listen_peer[1:],
             listen_metrics=self.endpoints("listen-metrics-urls"),
             cluster=cluster,
             heartbeat_interval_s=heartbeat_ms / 1000,
@@ -237,7 +238,12 @@ class _Builder:
             ("listen-client-urls", config.listen_client, config.client_tls, ""),
             ("listen-metrics-urls", config.listen_metrics, config.client_tls, ""),
             ("listen-client-http-urls", config.listen_http, config.client_tls, ""),
-            ("listen-peer-urls", (config.listen_peer,), config.peer_tls, "peer-"),
+            (
+                "listen-peer-urls",
+                (config.listen_peer, *config.listen_peer_too),
+                config.peer_tls,
+                "peer-",
+            ),
         ):
             lacks = not tls.has_certificate and not tls.automatic
             for endpoint in endpoints:

@@ -124,7 +124,7 @@ _MEMBER = (
     _used("data-dir", "", "data directory (default: ${name}.raftkv)"),
     _used("listen-client-urls", "http://localhost:2379", "URLs to serve clients on"),
     _used("advertise-client-urls", "", "client URLs told to others (default: as listened on)"),
-    _used("listen-peer-urls", "http://localhost:2380", "URL to listen on for other members"),
+    _used("listen-peer-urls", "http://localhost:2380", "URLs to listen on for other members"),
     _used("listen-metrics-urls", "", "further URLs that serve /metrics and health only"),
     _used("heartbeat-interval", 100, "milliseconds between the leader's heartbeats"),
     _used("election-timeout", 1000, "milliseconds without a leader before an election"),

@@ -53,6 +53,7 @@ class PeerTransport:
         describe: Callable[[], bytes] = lambda: b"",
         own_url: Callable[[], str] = lambda: "",
         on_stranger: Callable[[int, str], None] = lambda _peer_id, _url: None,
+        listen_too: Sequence[Address] = (),
         server_ssl: ssl.SSLContext | None = None,
         client_ssl: ssl.SSLContext | None = None,
         check_source: bool = False,
@@ -60,12 +61,14 @@ class PeerTransport:
     ) -> None:
         """`peers` may include this member, which is ignored. Port 0 listens on a free port.
 
-        `client_ssl` is used for peers whose address says TLS. With `check_source`, a peer's
-        certificate that names hosts must name the one that it comes from.
+        `listen_too` are more addresses to listen on. `server_ssl` and `client_ssl` are used for
+        addresses that say TLS. With `check_source`, a peer's certificate that names hosts must
+        name the one that it comes from.
         """
         self._member_id = member_id
         self._cluster_id = cluster_id
         self._listen_address = listen_address
+        self._listen_too = tuple(listen_too)
         self._server_ssl = server_ssl
         self._admission = Admission(CONNECTIONS_MAX)
         self._client_ssl = client_ssl
@@ -91,6 +94,7 @@ class PeerTransport:
             check_source=check_source,
         )
         self._server: asyncio.Server | None = None
+        self._more_servers: list[asyncio.Server] = []
         self._started = False
         for peer_id, address in peers.items():
             if peer_id != member_id:
@@ -98,25 +102,32 @@ class PeerTransport:
 
     async def start(self) -> None:
         """Listen, and begin to dial. Raises OSError when the address cannot be had."""
-        host, port = self._listen_address[:2]
-        self._server = await listen(
-            self._incoming.accept, host, port, self._server_ssl, self._admission
-        )
+        self._server = await self._listen(self._listen_address)
+        for address in self._listen_too:
+            self._more_servers.append(await self._listen(address))
         self._started = True
         for connection in self._outgoing.values():
             connection.start()
 
+    async def _listen(self, address: Address) -> asyncio.Server:
+        context = self._server_ssl if address.tls else None
+        return await listen(
+            self._incoming.accept, address.host, address.port, context, self._admission
+        )
+
     async def close(self) -> None:
         """End everything; requests that wait fail with OutcomeUnknown. Idempotent."""
         self._started = False
-        if self._server is not None:
-            self._server.close()
+        servers = [*self._more_servers, *([self._server] if self._server is not None else [])]
+        for server in servers:
+            server.close()
         for connection in self._outgoing.values():
             await connection.close()
         await self._incoming.close()
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        for server in servers:
+            await server.wait_closed()
+        self._server = None
+        self._more_servers = []
 
     def add_peer(self, peer_id: int, address: Address) -> None:
         """Dial a member from now on, and let it in."""

@@ -242,6 +242,7 @@ def _assemble(
         describe=lambda: describe(membership),
         own_url=lambda: membership.peer_url(member_id),
         on_stranger=lambda peer_id, url: member.cluster.admit(peer_id, url),
+        listen_too=[Address(one.host, one.port, one.is_tls) for one in config.listen_peer_too],
         server_ssl=contexts.listening,
         client_ssl=contexts.dialling,
         check_source=config.peer_tls.check_address,

@@ -29,12 +29,13 @@ def peer_contexts(config: Config) -> PeerContexts:
     """
     settings = config.peer_tls
     urls = [url for of_member in config.cluster.members.values() for url in of_member]
-    if settings.needs_self_signed and config.listen_peer.is_tls:
+    secure = [one for one in (config.listen_peer, *config.listen_peer_too) if one.is_tls]
+    if settings.needs_self_signed and secure:
         directory = config.data_dir / "fixtures" / "peer"
-        hosts = [config.listen_peer.host, "localhost"]
+        hosts = [*(one.host for one in secure), "localhost"]
         settings = with_self_signed(settings, directory, hosts, datetime.now(UTC))
     dials = any(url.startswith("https://") for url in urls) or bool(settings.files)
     return PeerContexts(
-        server_context(settings) if config.listen_peer.is_tls else None,
+        server_context(settings) if secure else None,
         client_context(settings) if dials else None,
     )

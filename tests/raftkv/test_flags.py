@@ -40,6 +40,12 @@ def test_both_spellings_of_a_flag_with_a_value_are_read() -> None:
     assert check("--experimental-watch-progress-notify-interval=5s").progress_notify_interval_s == 5
 
 
+def test_other_members_may_be_listened_for_at_several_urls() -> None:
+    config = check("--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.1:2,http://[::1]:3")
+    assert (config.listen_peer.port, [one.port for one in config.listen_peer_too]) == (1, [2, 3])
+    assert "cert-file" in problems("--listen-peer-urls=http://127.0.0.1:1,https://127.0.0.1:2")[0]
+
+
 def test_a_three_member_cluster_is_read() -> None:
     config = check(
         "--name=b",

@@ -12,6 +12,7 @@ from raftkv.peer.frame import encode_hello
 from raftkv.peer.outgoing import Address
 from raftkv.peer.transport import OUTGOING_BYTES_MAX, PeerTransport
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType
+from raftkv.testing.ports import free_port
 
 CLUSTER = 0xC1
 DEADLINE_S = 10.0
@@ -25,6 +26,7 @@ class Member:
         member_id: int,
         outgoing_bytes_max: int = OUTGOING_BYTES_MAX,
         removed: frozenset[int] = frozenset(),
+        listen_too: tuple[Address, ...] = (),
     ) -> None:
         self.strangers: list[tuple[int, str]] = []
         self.messages: list[Message] = []
@@ -40,6 +42,7 @@ class Member:
             on_request=self.serve,
             on_unreachable=self.unreachable.append,
             outgoing_bytes_max=outgoing_bytes_max,
+            listen_too=listen_too,
             was_removed=removed.__contains__,
             own_url=lambda: f"http://127.0.0.1:{self.transport.port}",
             on_stranger=self.meet,
@@ -101,6 +104,25 @@ async def test_messages_arrive_whole_and_in_order() -> None:
     finally:
         await a.transport.close()
         await b.transport.close()
+
+
+async def test_a_member_is_reached_at_each_address_that_it_listens_on() -> None:
+    second = free_port()
+    a, b = Member(1), Member(2, listen_too=(Address("127.0.0.1", second),))
+    try:
+        for member in (a, b):
+            await member.transport.start()
+        assert second != b.transport.port
+        for port in (second, b.transport.port):
+            a.transport.add_peer(2, Address("127.0.0.1", port))
+            await until(lambda: a.transport.is_connected(2))
+            assert await a.transport.request(2, "echo", b"hello", 5.0) == b"hello to 1"
+            await a.transport.remove_peer(2)
+    finally:
+        await a.transport.close()
+        await b.transport.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", second)
 
 
 async def test_batches_are_forwarded_one_way() -> None:
