@@ -23,6 +23,8 @@ from raftkv._native.http2_wire cimport (
 )
 from raftkv._native.nghttp2 cimport *
 
+from raftkv._native.gzip_message import PackedMessageError, unpacked
+
 log = logging.getLogger("raftkv.http2")
 
 cdef enum:
@@ -437,11 +439,12 @@ cdef class Stream:
             encoding = dict(self.metadata).get(b"grpc-encoding", b"").decode("latin-1")
             if encoding in ("", "identity"):
                 self.finish(INTERNAL, "grpc: compressed flag set with identity or empty encoding")
-            else:
+                return 0
+            if encoding != "gzip":
                 self.finish(
                     UNIMPLEMENTED,
                     f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"')
-            return 0
+                return 0
         if size > connection.request_bytes_max:
             self.finish(
                 RESOURCE_EXHAUSTED, "grpc: received message larger than max "
@@ -460,6 +463,14 @@ cdef class Stream:
         """Give a complete message to a streaming handler, or keep it for the unary one."""
         count_partial(self.connection, -self.message_size)
         self.prefix_filled = 0
+        if self.prefix[0] == 1:
+            try:
+                self.message = unpacked(self.message, self.connection.request_bytes_max)
+            except PackedMessageError as error:
+                self.message = None
+                self.message_size = self.message_filled = 0
+                self.finish(error.status, error.text)
+                return 0
         self.method.received += 1
         if not self.method.is_streaming:
             self.message_complete = True
