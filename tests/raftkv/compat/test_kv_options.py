@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 import pytest
 
 from raftkv.pb.etcd import rpc_pb2 as pb
@@ -254,6 +255,34 @@ async def test_txn(same: list[Side], name: str) -> None:
 @pytest.mark.parametrize("name", COMPACTIONS)
 async def test_compact(same: list[Side], name: str) -> None:
     await check(same, COMPACTIONS[name])
+
+
+async def test_the_limit_of_a_sorted_range_counts_from_its_first(same: list[Side]) -> None:
+    """A target without an order sorts; etcd does so only after it has cut by keys."""
+    told = []
+    for side in same:
+        for call in (put(b"l/1", b"z"), put(b"l/2", b"y"), put(b"l/3", b"x")):
+            await side.ask(*call)
+        answer = await side.ask(*get(b"l/", b"l0", sort_target=R.VALUE, limit=1))
+        assert (answer.more, answer.count) == (True, 3)
+        told.append(answer.kvs[0].value)
+    assert told == [b"y", b"x"]
+
+
+async def test_a_revision_below_0_is_none_in_transactions_too(same: list[Side]) -> None:
+    read = get(b"l", revision=-1)
+    await both_answer(same, [put(b"l"), lambda now: compact(now), read])
+    etcd, raftkv = [await side.answer(*txn([], [read])) for side in same]
+    assert "compacted" in etcd[1]
+    assert "count: 1" in raftkv
+
+
+async def test_requests_may_be_packed_with_gzip(same: list[Side]) -> None:
+    request = pb.PutRequest(key=b"packed", value=b"v" * 10_000).SerializeToString()
+    for side in same:
+        call = side.channel.unary_unary("/etcdserverpb.KV/Put")
+        await call(request, timeout=10, compression=grpc.Compression.Gzip)
+    assert "v" * 10_000 in (await both_answer(same, [get(b"packed")]))[0]
 
 
 async def test_a_difference_is_noticed(same: list[Side]) -> None:
