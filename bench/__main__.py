@@ -116,7 +116,7 @@ def journal_of(options: argparse.Namespace, size: Size, rounds: int) -> Journal:
     """Return where figures go as they come. ValueError: `--resume` without a fitting file."""
     if options.smoke or not (options.write or options.resume):
         return Journal()
-    header = {"commit": report.commit(), "members": options.members, "rounds": rounds}
+    header = {"commit": report.measured_commit(), "members": options.members, "rounds": rounds}
     header |= asdict(size)
     return Journal.resume(JOURNAL, header) if options.resume else Journal(JOURNAL, header)
 

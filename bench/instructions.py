@@ -60,3 +60,7 @@ def run_instructions() -> int:
         most, least = (instructions(name, units, valgrind) for units in (MANY, FEW))
         print(f"| {name} | {(most - least) / (MANY - FEW) / operations:,.0f} |", flush=True)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_instructions())

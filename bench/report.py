@@ -144,5 +144,14 @@ def commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
+def measured_commit() -> str:
+    """Return the last commit that changed what is measured, or what measures."""
+    paths = ["raftkv", "bench/*.py", "bench/native", "setup.py"]
+    done = subprocess.run(
+        ["git", "log", "-1", "--format=%h", "--", *paths], capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
+
+
 def cores() -> int:
     return len(os.sched_getaffinity(0))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from bench import plot, report
+from bench import __main__ as command_line
+from bench import compare, plot, report, results
 from bench.__main__ import chosen, main
 from bench.case import SMOKE, Case, Context
 from bench.cases import CASES, find
@@ -157,6 +159,40 @@ def test_a_small_comparison_runs() -> None:
         assert f"`{name}`" in done.stdout
     assert "Puts by size of value" in done.stdout
     assert "its figures mean nothing" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cut_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured twice, and RESULTS.md has what both lives found."""
+    monkeypatch.setattr(command_line, "JOURNAL", tmp_path / "journal")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(report, "measured_commit", lambda: "abc")
+    (tmp_path / "RESULTS.md").write_text("# Results\n")
+    measured: list[str] = []
+
+    def attempted(name: str, *_: object) -> Sample:
+        measured.append(name)
+        if len(measured) == 4:
+            raise KeyboardInterrupt
+        return Sample(float(len(measured)))
+
+    monkeypatch.setattr(compare, "attempt", attempted)
+    asked = [
+        "compare",
+        "--suite=put-1,put-64",
+        "--members=1",
+        "--rounds=1",
+        "--keys=100",
+        "--write",
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        main(asked)
+    assert "put-64" not in (tmp_path / "RESULTS.md").read_text()
+    assert main([*asked, "--resume"]) == 0
+    assert measured == ["put-1", "put-1", "put-64", "put-64", "put-64"]
+    assert "| 3.00 /s | 5.00 /s |" in (tmp_path / "RESULTS.md").read_text()
+    assert not (tmp_path / "journal").exists()
+    assert main([*asked, "--resume"]) == 2, "a finished run is not resumed"
 
 
 @pytest.mark.slow
