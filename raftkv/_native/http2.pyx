@@ -1,34 +1,40 @@
-"""A gRPC server for asyncio on libnghttp2.
+"""A gRPC server for asyncio: HTTP/2 (RFC 9113) as gRPC uses it.
 
-One read from the socket is parsed whole; handlers run inside it and answer at once or later.
-What they answer stays in queues until the connection is flushed: after its own read, or once per
-turn of the loop for everything answered elsewhere. A flush pulls frames out of nghttp2 into one
-buffer and writes it once, and stops pulling while the transport's buffer is full, so a client that
-does not read costs no more than its streams' queues, which are bounded.
+One read from the socket is parsed whole (`http2_receiver`); handlers run inside that and answer at
+once or later. What they answer stays with the streams until the connection is flushed: after its
+own read, or once per turn of the loop for everything answered elsewhere. A flush gathers frames
+(`http2_sender`) in one buffer and writes it once, and stops while the transport's buffer is full,
+so a client that does not read costs no more than its streams' queues, which are bounded.
 
-Nothing here is re-entrant by accident: nghttp2 forbids receiving, sending and deleting inside
-its callbacks, so handlers only ever submit, and `receiving` and `flushing` keep the rest outside.
+Nothing here is re-entrant by accident: handlers only ever submit; `receiving`, `writing` and
+`flushing` keep the rest outside, and who is told of its end while frames are gathered is told
+after they have been written.
 """
 
 import asyncio
 import logging
+import struct
 
 from cpython.buffer cimport Py_buffer, PyBUF_WRITABLE, PyObject_GetBuffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
+from raftkv._native.http2_frames cimport (
+    ENHANCE_YOUR_CALM, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE, NO_ERROR, NO_FLAGS, NO_RFC7540_PRIORITIES, PING, SETTINGS,
+    WINDOW_AT_FIRST,
+)
 from raftkv._native.http2_handler import StreamHandler
 from raftkv._native.http2_limits import Limits
 from raftkv._native.http2_methods import MethodTable
 from raftkv._native.http2_peer import common_name, keep_alive
+from raftkv._native.http2_receiver cimport FRAME_BYTES_MAX, FrameReceiver
+from raftkv._native.http2_sender cimport gather, has_frames, put_control, put_window_update
 from raftkv._native.http2_stream import Stream, live_stream_objects
-from raftkv._native.http2_stream cimport (
-    FAIR_STREAMS, Http2Session, Stream as CStream, stream_send_data,
-)
-from raftkv._native.http2_wire cimport out_append
-from raftkv._native.nghttp2 cimport *
+from raftkv._native.http2_stream cimport Stream as CStream
+from raftkv._native.http2_wire cimport OutBuffer
 
 __all__ = ["Limits", "MethodTable", "Server", "Stream", "StreamHandler", "live_counts"]
 
@@ -36,11 +42,11 @@ log = logging.getLogger("raftkv.http2")
 
 cdef double SWEEP_S_MIN = 0.05
 cdef double NEVER_S = 1e9
+cdef bytes OUR_PING = bytes(8)
 cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 cdef enum:
     READ_BYTES = 262144            # of the buffer that all connections read into
     WRITE_BYTES = 262144           # frames are gathered up to about this size per write
-    FRAME_BYTES_MAX = 65536        # SETTINGS_MAX_FRAME_SIZE that we announce
     UNAVAILABLE = 14
 
 cdef Py_ssize_t live_connections = 0
@@ -73,14 +79,8 @@ cdef class Server:
         self.totals.queued_bytes_max = self.limits.queued_total_bytes_max
         self.totals.partial_bytes_max = self.limits.partial_total_bytes_max
         self.totals.streams_max = self.limits.streams_max
-        if nghttp2_session_callbacks_new(&self.callbacks):
-            raise MemoryError
-        set_callbacks(self.callbacks)
-        self.option = session_option(self.limits)
 
     def __dealloc__(self):
-        nghttp2_session_callbacks_del(self.callbacks)
-        nghttp2_option_del(self.option)
         PyMem_Free(self.out.data)
 
     def protocol_factory(self):
@@ -118,13 +118,10 @@ cdef class Server:
         """Take no new streams; each connection closes when its last stream has ended."""
         cdef Connection connection
         for connection in list(self.connections):
-            if connection.session == NULL:
+            if not connection.speaking:
                 connection.transport.close()
                 continue
-            nghttp2_submit_goaway(
-                connection.session, NGHTTP2_FLAG_NONE,
-                nghttp2_session_get_last_proc_stream_id(connection.session),
-                NGHTTP2_NO_ERROR, NULL, 0)
+            connection.say_goaway(NO_ERROR, b"")
             connection.mark_dirty()
 
     def close(self, str text="etcdserver: server stopped"):
@@ -135,11 +132,8 @@ cdef class Server:
             self.sweep_timer.cancel()
         for connection in list(self.connections):
             connection.end_streams(UNAVAILABLE, text)
-            if connection.session != NULL:
-                nghttp2_submit_goaway(
-                    connection.session, NGHTTP2_FLAG_NONE,
-                    nghttp2_session_get_last_proc_stream_id(connection.session),
-                    NGHTTP2_NO_ERROR, NULL, 0)
+            if connection.speaking:
+                connection.say_goaway(NO_ERROR, b"")
                 connection.write_out()
             connection.transport.close()
         if self.connections:
@@ -167,7 +161,7 @@ cdef class Server:
             connection.transport.abort()
 
 
-cdef class Connection(Http2Session):
+cdef class Connection(FrameReceiver):
     """One accepted socket. HTTP/1 is handed over to the factory's protocol with its first bytes."""
 
     def __cinit__(self, Server server):
@@ -175,7 +169,6 @@ cdef class Connection(Http2Session):
         live_connections += 1
         self.server = server
         limits = server.limits
-        self.out = &server.out
         self.totals = &server.totals
         self.methods = server.methods
         self.http_handler = server.http_handler
@@ -185,7 +178,13 @@ cdef class Connection(Http2Session):
         self.partial_bytes_max = limits.partial_bytes_max
         self.queued_bytes_max = limits.queued_bytes_max
         self.drain_low_water_bytes = limits.drain_low_water_bytes
+        self.connection_window = limits.connection_window_bytes
+        self.stream_window = limits.stream_window_bytes
+        self.streams_max = limits.concurrent_streams_max
+        self.resets_left = self.resets_burst = limits.resets_burst
+        self.resets_per_s = limits.resets_per_s
         self.drained = []
+        self.ended = []
         self.undecided = b""
         self.peer_common_name = ""
         self.last_ping_s = -1e9
@@ -195,8 +194,6 @@ cdef class Connection(Http2Session):
     def __dealloc__(self):
         global live_connections
         live_connections -= 1
-        if self.session != NULL:
-            nghttp2_session_del(self.session)
 
     # asyncio.BufferedProtocol
 
@@ -226,7 +223,7 @@ cdef class Connection(Http2Session):
         if not 0 <= length <= READ_BYTES:
             raise ValueError("more bytes than the buffer has")
         self.server.received_bytes += length
-        if self.session == NULL:
+        if not self.speaking:
             if self.transport.is_closing():
                 return
             self.first_bytes(self.undecided + self.read_bytes(length))
@@ -253,16 +250,18 @@ cdef class Connection(Http2Session):
         return PyBytes_FromStringAndSize(<char *>self.server.read_data, length)
 
     cdef int first_bytes(self, bytes data) except -1:
-        """Decide which HTTP this is, once enough bytes are there to tell."""
-        cdef Py_ssize_t known = min(PyBytes_GET_SIZE(data), PREFACE_BYTES)
+        """Decide which HTTP this is: the whole preface, or bytes that are no part of it."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
+        cdef Py_ssize_t known = min(length, PREFACE_BYTES)
         if memcmp(PyBytes_AS_STRING(data), PyBytes_AS_STRING(PREFACE), known) != 0:
             return self.hand_over(data)
-        if known < PREFACE_DECIDED_BYTES:
+        if known < PREFACE_BYTES:
             self.undecided = data
             return 0
         self.undecided = b""
         self.begin_session()
-        return self.receive(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        return self.receive(
+            <const uint8_t *>PyBytes_AS_STRING(data) + PREFACE_BYTES, length - PREFACE_BYTES)
 
     cdef int hand_over(self, bytes data) except -1:
         """Give the transport to the HTTP/1 protocol and forget it."""
@@ -275,49 +274,42 @@ cdef class Connection(Http2Session):
         return 0
 
     cdef int begin_session(self) except -1:
-        cdef nghttp2_settings_entry[5] settings
         limits = self.server.limits
-        if nghttp2_session_server_new2(
-                &self.session, self.server.callbacks, <void *>self,
-                self.server.option):
-            raise MemoryError
-        settings[0].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
-        settings[0].value = limits.concurrent_streams_max
-        settings[1].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
-        settings[1].value = limits.stream_window_bytes
-        settings[2].settings_id = NGHTTP2_SETTINGS_MAX_FRAME_SIZE
-        settings[2].value = FRAME_BYTES_MAX
-        settings[3].settings_id = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
-        settings[3].value = limits.header_list_bytes_max
-        settings[4].settings_id = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
-        settings[4].value = 1
-        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5):
-            raise ValueError("nghttp2 refuses the settings made of the limits")
-        nghttp2_session_set_local_window_size(
-            self.session, NGHTTP2_FLAG_NONE, 0, limits.connection_window_bytes)
-        return 0
+        payload = struct.pack(
+            ">HIHIHIHIHI",
+            MAX_CONCURRENT_STREAMS, limits.concurrent_streams_max,
+            INITIAL_WINDOW_SIZE, limits.stream_window_bytes,
+            MAX_FRAME_SIZE, FRAME_BYTES_MAX,
+            MAX_HEADER_LIST_SIZE, limits.header_list_bytes_max,
+            NO_RFC7540_PRIORITIES, 1)
+        self.begin_receiving()
+        put_control(self, SETTINGS, NO_FLAGS, 0, <const uint8_t *>PyBytes_AS_STRING(payload),
+                    <uint32_t>PyBytes_GET_SIZE(payload))
+        if self.connection_window > WINDOW_AT_FIRST:
+            put_window_update(self, 0, <uint32_t>(self.connection_window - WINDOW_AT_FIRST))
+        return self.mark_dirty()
 
     cdef int receive(self, const uint8_t *data, Py_ssize_t length) except -1:
         """Parse one read and answer it."""
-        cdef ssize_t taken
+        cdef int code
         if self.preface_timer is not None:
             self.preface_timer.cancel()
             self.preface_timer = None
-        self.last_read_s = self.server.loop.time()
+        self.last_read_s = self.received_s = self.server.loop.time()
         self.receiving = True
-        taken = nghttp2_session_mem_recv(self.session, data, length)
-        self.receiving = False
-        if taken < 0:
-            log.debug("connection refused", extra={
-                "reason": nghttp2_strerror(<int>taken).decode(), "peer": self.peer_address})
-            nghttp2_session_terminate_session(self.session, NGHTTP2_NO_ERROR)
+        try:
+            code = self.parse(data, length)
+        finally:
+            self.receiving = False
+        if code:
+            log.debug("connection refused", extra={"code": code, "peer": self.peer_address})
+            self.terminate(code)
             self.write_out()
             if self.transport is not None:
                 self.transport.close()
-        elif self.paused and self.frames_owed() > self.server.limits.frames_owed_max:
+        elif self.paused and self.control_frames > self.server.limits.frames_owed_max:
             self.transport.abort()
-        elif self.dirty or nghttp2_session_want_write(self.session) \
-                or not nghttp2_session_want_read(self.session):
+        elif self.dirty or self.control.length or self.is_over():
             if self.server.flushing:
                 self.server.enqueue(self)
             else:
@@ -327,13 +319,20 @@ cdef class Connection(Http2Session):
             raise escaped
         return 0
 
-    cdef Py_ssize_t frames_owed(self) noexcept:
-        """Frames that wait, without what open streams may have waiting: headers and their end."""
-        cdef size_t waiting = nghttp2_session_get_outbound_queue_size(self.session)
-        return <Py_ssize_t>waiting - 2 * self.stream_count
+    cdef bint is_over(self) noexcept:
+        """Whether nothing more is expected of the client, nor owed to it beside what waits."""
+        return self.terminated or (
+            (self.going_away or self.client_going_away) and self.stream_count == 0)
+
+    cdef int terminate(self, int code) except -1:
+        """Read nothing any more; the connection is closed when what waits has been written."""
+        if not self.terminated:
+            self.terminated = True
+            self.say_goaway(code, b"")
+        return 0
 
     cdef int mark_dirty(self) except -1:
-        if self.dirty or self.session == NULL:
+        if self.dirty or not self.speaking:
             return 0
         self.dirty = True
         if not self.receiving:
@@ -341,37 +340,43 @@ cdef class Connection(Http2Session):
         return 0
 
     cdef int write_out(self) except -1:
-        """Pull frames and write them until there are none or the transport has enough."""
-        cdef const uint8_t *frame
-        cdef ssize_t size
+        """Write frames until there are none or the transport has enough; then tell of it."""
         self.dirty = False
-        if self.session == NULL or self.receiving:
+        if not self.speaking or self.receiving:
             return 0
-        while not self.paused:
-            self.out.length = 0
-            while self.out.length < WRITE_BYTES:
-                size = nghttp2_session_mem_send(self.session, &frame)
-                if size < 0:
-                    log.error("connection aborted", extra={
-                        "reason": nghttp2_strerror(<int>size).decode()})
-                    self.transport.abort()
-                    return 0
-                if size == 0:
-                    break
-                out_append(self.out, frame, size)
-            if self.out.length == 0:
-                break
-            full = self.out.length >= WRITE_BYTES
-            self.server.sent_bytes += self.out.length
-            self.transport.write(PyBytes_FromStringAndSize(<char *>self.out.data, self.out.length))
-            if not full:
-                break
+        if self.server.writing:
+            return self.mark_dirty()
+        self.server.writing = True
+        try:
+            self.write_frames()
+        finally:
+            self.server.writing = False
+        if self.ended:
+            self.call_ended()
         if self.drained:
             self.call_drained()
-        if (self.sent_away and not self.paused) or (
-                not nghttp2_session_want_read(self.session)
-                and not nghttp2_session_want_write(self.session)):
+        if (self.sent_away and not self.paused) or (self.is_over() and not has_frames(self)):
             self.transport.close()
+        return 0
+
+    cdef int write_frames(self) except -1:
+        cdef OutBuffer *out = &self.server.out
+        cdef bint full = True
+        while full and not self.paused:
+            out.length = 0
+            gather(self, out, WRITE_BYTES)
+            if out.length == 0:
+                break
+            full = out.length >= WRITE_BYTES
+            self.server.sent_bytes += out.length
+            self.transport.write(PyBytes_FromStringAndSize(<char *>out.data, out.length))
+        return 0
+
+    cdef int call_ended(self) except -1:
+        cdef CStream stream
+        ended, self.ended = self.ended, []
+        for stream in ended:
+            stream.tell_closed()
         return 0
 
     cdef int call_drained(self) except -1:
@@ -394,10 +399,7 @@ cdef class Connection(Http2Session):
             self.ping_strikes += 1
         self.last_ping_s = now
         if self.ping_strikes > limits.ping_strikes_max:
-            nghttp2_submit_goaway(
-                self.session, NGHTTP2_FLAG_NONE,
-                nghttp2_session_get_last_proc_stream_id(self.session),
-                NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>"too_many_pings", 14)
+            self.say_goaway(ENHANCE_YOUR_CALM, b"too_many_pings")
             self.end_streams(UNAVAILABLE, "too_many_pings")
             self.sent_away = True
             self.mark_dirty()
@@ -410,10 +412,10 @@ cdef class Connection(Http2Session):
 
         One that has no stream and was silent for `idle_s` is sent away.
         """
-        if self.session == NULL:
+        if not self.speaking:
             return 0
         if self.first_stream == NULL and now - self.last_read_s >= idle_s:
-            nghttp2_session_terminate_session(self.session, NGHTTP2_NO_ERROR)
+            self.terminate(NO_ERROR)
             self.sent_away = True
             return self.mark_dirty()
         if self.asked_s and self.last_read_s < self.asked_s:
@@ -424,7 +426,7 @@ cdef class Connection(Http2Session):
         self.asked_s = 0
         if now - self.last_read_s >= ask_after_s:
             self.asked_s = now
-            nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL)
+            put_control(self, PING, NO_FLAGS, 0, <const uint8_t *>PyBytes_AS_STRING(OUR_PING), 8)
             self.mark_dirty()
         return 0
 
@@ -444,156 +446,18 @@ cdef class Connection(Http2Session):
         if self.preface_timer is not None:
             self.preface_timer.cancel()
             self.preface_timer = None
+        cdef CStream stream
         self.drained = []
         while self.first_stream != NULL:
             (<CStream>self.first_stream).detach()
-        if self.session != NULL:
-            nghttp2_session_del(self.session)
-            self.session = NULL
+        ended, self.ended = self.ended, []
+        for stream in ended:
+            stream.tell_closed()
+        self.end_receiving()
         return 0
-
-
-cdef nghttp2_option *session_option(limits) except NULL:
-    """Make the options of the sessions; the caller frees them."""
-    cdef nghttp2_option *option
-    if nghttp2_option_new(&option):
-        raise MemoryError
-    # :authority may be a URL (etcdctl 3.4) or a path (Unix sockets), which nghttp2 would refuse;
-    # a request without its :path or :method finds no handler anyway.
-    nghttp2_option_set_no_http_messaging(option, 1)
-    nghttp2_option_set_no_closed_streams(option, 1)
-    nghttp2_option_set_stream_reset_rate_limit(option, limits.resets_burst, limits.resets_per_s)
-    return option
 
 
 class ServerProtocol(Connection, asyncio.BufferedProtocol):
     """The connection under the type that asyncio looks for."""
 
     __slots__ = ()
-
-
-cdef inline CStream stream_of(nghttp2_session *session, int32_t stream_id):
-    cdef void *found = nghttp2_session_get_stream_user_data(session, stream_id)
-    return None if found == NULL else <CStream>found
-
-
-cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
-                          void *user_data) noexcept:
-    cdef Connection connection = <Connection>user_data
-    cdef CStream stream
-    if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
-        return 0
-    if connection.stream_count >= FAIR_STREAMS \
-            and connection.totals.streams >= connection.totals.streams_max:
-        nghttp2_submit_rst_stream(
-            session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
-        return 0
-    try:
-        stream = CStream.__new__(CStream)
-        stream.connection = connection
-        stream.stream_id = frame.hd.stream_id
-        stream.attach()
-        nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>stream)
-    except BaseException as error:
-        connection.escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
-
-cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
-                   nghttp2_rcbuf *value, uint8_t flags, void *user_data) noexcept:
-    cdef CStream stream
-    if frame.headers.cat != NGHTTP2_HCAT_REQUEST:
-        return 0                                   # trailers say nothing that gRPC requests use
-    stream = stream_of(session, frame.hd.stream_id)
-    if stream is None:
-        return 0
-    try:
-        stream.keep_header(name, value)
-    except BaseException as error:
-        stream.connection.escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
-
-cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id,
-                       const uint8_t *data, size_t length, void *user_data) noexcept:
-    cdef CStream stream = stream_of(session, stream_id)
-    if stream is None:
-        return 0
-    try:
-        stream.take_data(data, length)
-    except BaseException as error:
-        stream.connection.escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
-
-cdef int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame,
-                       void *user_data) noexcept:
-    cdef Connection connection = <Connection>user_data
-    cdef CStream stream
-    try:
-        if frame.hd.type == NGHTTP2_PING:
-            if not frame.hd.flags & NGHTTP2_FLAG_ACK:
-                connection.ping_received()
-        elif frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
-            stream = stream_of(session, frame.hd.stream_id)
-            if stream is None:
-                return 0
-            if frame.hd.type == NGHTTP2_HEADERS and frame.headers.cat == NGHTTP2_HCAT_REQUEST:
-                stream.headers_complete()
-            if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-                stream.request_complete()
-    except BaseException as error:
-        connection.escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
-
-cdef int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame,
-                       void *user_data) noexcept:
-    cdef CStream stream
-    if frame.hd.type != NGHTTP2_HEADERS and frame.hd.type != NGHTTP2_DATA:
-        return 0
-    (<Connection>user_data).ping_strikes = 0
-    if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-        stream = stream_of(session, frame.hd.stream_id)
-        if stream is not None and not stream.half_closed:
-            # The answer is complete before the request: the client need not send the rest.
-            nghttp2_submit_rst_stream(
-                session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_NO_ERROR)
-    return 0
-
-
-cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
-                         void *user_data) noexcept:
-    cdef CStream stream = stream_of(session, stream_id)
-    if stream is None:
-        return 0
-    try:
-        nghttp2_session_set_stream_user_data(session, stream_id, NULL)
-        stream.detach()
-    except BaseException as error:
-        (<Connection>user_data).escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
-
-
-cdef ssize_t data_length(nghttp2_session *session, uint8_t frame_type, int32_t stream_id,
-                         int32_t session_window, int32_t stream_window, uint32_t frame_max,
-                         void *user_data) noexcept:
-    """Let a DATA frame be as large as the client takes, not nghttp2's 16 KiB."""
-    return max(1, min(min(session_window, stream_window), <int32_t>frame_max))
-
-
-cdef int set_callbacks(nghttp2_session_callbacks *callbacks) except -1:
-    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
-    nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header)
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame_recv)
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send)
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, stream_send_data)
-    nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, data_length)
-    return 0

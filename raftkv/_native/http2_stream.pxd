@@ -1,17 +1,21 @@
 """One request's stream, and what it needs to know of its connection."""
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 
-from raftkv._native.http2_headers cimport HeaderFields
+from raftkv._native.http2_headers cimport HeaderBlock
+from raftkv._native.http2_id_table cimport IdTable
 from raftkv._native.http2_methods cimport Method, MethodTable, now_s
 from raftkv._native.http2_wire cimport GRPC_PREFIX_BYTES, OutBuffer
-from raftkv._native.nghttp2 cimport (
-    nghttp2_data_source, nghttp2_frame, nghttp2_rcbuf, nghttp2_session,
-)
 
 cdef enum:
     FAIR_BYTES = 65536               # of a connection that the bounds of all do not touch
     FAIR_STREAMS = 128
+    NOT_RESET = -1
+
+cdef enum Place:                     # of a stream among those that have something to send
+    NOWHERE
+    AMONG_READY
+    AMONG_STARVED                    # the connection's window is shut
 
 cdef struct Totals:                  # of all connections of one server
     Py_ssize_t queued_bytes
@@ -21,16 +25,15 @@ cdef struct Totals:                  # of all connections of one server
     Py_ssize_t streams
     Py_ssize_t streams_max
 
-cdef int stream_send_data(
-    nghttp2_session *session, nghttp2_frame *frame, const uint8_t *frame_header, size_t length,
-    nghttp2_data_source *source, void *user_data) noexcept
+cdef struct StreamList:              # first in, first out; borrowed: a listed stream is attached
+    void *first
+    void *last
 
 
 cdef class Http2Session:
     """The connection, as its streams see it."""
-    cdef nghttp2_session *session        # NULL before the preface and after the connection is lost
+    cdef bint speaking                   # between the preface and the connection's loss
     cdef Totals *totals                  # the server's, which outlives its connections
-    cdef OutBuffer *out                  # the server's; holds the frames of the flush under way
     cdef object peer_address
     cdef str peer_common_name            # of the client's verified certificate; "" where none
     cdef bint is_secure                  # TLS
@@ -48,10 +51,35 @@ cdef class Http2Session:
     cdef object http_open                # (stream) -> StreamHandler of such a body, or None
     cdef object escaped                  # KeyboardInterrupt or SystemExit out of a handler
     cdef list drained                    # streams whose on_drained is due after the flush
+    cdef list ended                      # streams whose handlers are to hear of the end after it
     cdef void *first_stream              # list of attached streams; it holds references
+    cdef IdTable table                   # attached streams by id
+    cdef void *latest                    # the stream attached last, if it is still there
+
+    # What is to be sent.
+    cdef StreamList ready
+    cdef StreamList starved
+    cdef Py_ssize_t stalled_count        # streams whose own window is shut
+    cdef OutBuffer control               # frames of no answer: they go first
+    cdef Py_ssize_t control_frames       # in it
+    cdef Py_ssize_t control_acks         # of these, answers to SETTINGS and PING
+    cdef int ping_strikes
+    cdef long long send_window           # of the connection
+    cdef long long first_window          # that the client gives to each stream
+    cdef Py_ssize_t frame_bytes_max      # that the client takes
+
+    # What the client's HPACK decoder has in its table: nothing but what `http2_sender` put there.
+    cdef bint is_literal                 # its table is smaller than usual: it is not used
+    cdef bint table_shrunk               # the next block has to say so
+    cdef int indexed_count
+    cdef int content_type_at             # which of these, from 1; 0: not there
+    cdef int status_ok_at
 
     cdef int mark_dirty(self) except -1
     cdef int handler_failed(self, Stream stream, object error) except -1
+    cdef Stream find_stream(self, uint32_t stream_id)
+    cdef int list_stream(self, StreamList *streams, Place place, Stream stream) noexcept
+    cdef int unlist_stream(self, Stream stream) noexcept
 
 
 cdef class Stream:
@@ -63,20 +91,17 @@ cdef class Stream:
     cdef bint attached                   # in the connection's list, with a reference held
 
     # Request headers.
+    cdef HeaderBlock head                # None until the headers begin
     cdef Method method
     cdef double began_s                  # when the call began, on the clock of the methods
-    cdef nghttp2_rcbuf *path_field       # NULL until :path arrived
-    cdef HeaderFields fields             # regular ones, and :authority
     cdef Py_ssize_t held_bytes           # headers, as RFC 9113 counts them, and the body so far
     cdef bint headers_too_large
-    cdef nghttp2_rcbuf *method_field     # NULL where :method is POST
-    cdef readonly bint is_post
     cdef bint is_grpc
-    cdef double timeout_s                # from grpc-timeout; negative: none
 
     # Request body.
     cdef bint half_closed                # the client has sent all
     cdef bint discarding                 # answered early: what still arrives is dropped
+    cdef Py_ssize_t unacknowledged       # bytes of DATA that the client's window lacks
     cdef uint8_t prefix[GRPC_PREFIX_BYTES]
     cdef int prefix_filled
     cdef object message                  # bytes being filled, or complete and waiting (unary)
@@ -88,9 +113,8 @@ cdef class Stream:
     cdef object handler                  # StreamHandler of a streaming method
     cdef public object on_drained
     cdef public object on_closed
-    cdef bint headers_sent
+    cdef bint headers_sent               # decided; they leave with the next flush
     cdef bint finishing                  # nothing may be added; trailers follow the queue
-    cdef bint deferred                   # nghttp2 waits for resume_data
     cdef bint drain_armed
     cdef bint unframed                   # what is sent are pieces of one message or body
     cdef bint is_plain_http              # body without gRPC framing or trailers
@@ -101,6 +125,18 @@ cdef class Stream:
     cdef bytes out_tail
     cdef Py_ssize_t out_offset
     cdef readonly Py_ssize_t pending_bytes
+
+    # Sending, see `http2_sender`.
+    cdef void *previous_ready            # borrowed
+    cdef void *next_ready
+    cdef Place place
+    cdef bint headers_written
+    cdef bint is_status_only             # the status comes with the headers
+    cdef bint ends_with_headers
+    cdef bint stalled                    # its window is shut; in no list until that opens
+    cdef bytes http_fields               # encoded; of an answer that is not gRPC
+    cdef int reset_code                  # the answer is broken off with that; or NOT_RESET
+    cdef long long window_used           # what was sent, less what the client gave back
 
     cpdef bint reply(self, bytes message) except -1
     cpdef bint fail(self, int code, str text) except -1
@@ -113,7 +149,12 @@ cdef class Stream:
     cpdef bint reply_http(
         self, int status, bytes content_type, bytes body, object headers=*) except -1
 
-    cdef int keep_header(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) except -1
+    cdef int stall(self) noexcept
+    cdef int unstall(self) except -1
+    cdef int make_ready(self) except -1
+    cdef int keep_header(self, const uint8_t *name, size_t name_length, const uint8_t *value,
+                         size_t value_length) except -1
+    cdef int take_head(self, HeaderBlock head) except -1
     cdef int take_data(self, const uint8_t *data, size_t length) except -1
     cdef int take_body(self, const uint8_t *data, size_t length) except -1
     cdef int begin_message(self) except -1
@@ -121,9 +162,9 @@ cdef class Stream:
     cdef int headers_complete(self) except -1
     cdef int request_complete(self) except -1
     cdef int attach(self) except -1
+    cdef int leave(self) except -1
+    cdef int tell_closed(self) except -1
     cdef int detach(self) except -1
-    cdef int submit_headers(self) except -1
-    cdef int submit_trailers(self, bint headers_too) noexcept
     cdef int copy_pending(self, OutBuffer *out, size_t length) except -1
 
 

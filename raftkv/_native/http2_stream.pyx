@@ -2,9 +2,8 @@
 
 The request side cuts messages out of DATA frames (1 byte compressed flag, 4 bytes length,
 big-endian; gRPC over HTTP/2 protocol, "Length-Prefixed-Message"). The answer side keeps a queue of
-messages that nghttp2 pulls as flow control lets it: a message is copied once, from the bytes
-object that the handler gave into the buffer that goes to the socket. Header fields stay in
-nghttp2's reference-counted buffers until somebody asks for them.
+messages that `http2_sender` writes as flow control lets it: a message is copied once, from the
+bytes object that the handler gave into the buffer that goes to the socket.
 """
 
 import collections
@@ -12,16 +11,15 @@ import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy
 
-from raftkv._native.http2_headers cimport free_fields, keep_field, listed_fields
+from raftkv._native.http2_frames cimport INTERNAL_ERROR
+from raftkv._native.http2_headers cimport HEADER_FIELD_OVERHEAD
+from raftkv._native.http2_id_table cimport table_add, table_find, table_remove
 from raftkv._native.http2_wire cimport (
-    bytes_of, CONSTANT_FIELD, encode_prefix, equals, field, GRPC_PREFIX_BYTES, out_append,
-    OutBuffer, parse_timeout, percent_encoded, submit_fields, submit_grpc_headers,
-    submit_grpc_status,
+    encode_prefix, GRPC_PREFIX_BYTES, literal_fields, out_append, OutBuffer, percent_encoded,
 )
-from raftkv._native.nghttp2 cimport *
 
 from raftkv._native.gzip_message import PackedMessageError, unpacked
 
@@ -32,14 +30,12 @@ cdef enum:
     UNIMPLEMENTED = 12
     INTERNAL = 13
     RESOURCE_EXHAUSTED = 8
-    HEADER_FIELD_OVERHEAD = 32     # RFC 9113 §6.5.2
 
 cdef Py_ssize_t live_streams = 0
 
 
 def live_stream_objects():
-    """Return how many Stream objects are in memory."""
-    return live_streams
+    return live_streams                               # Stream objects in memory
 
 
 cdef class Http2Session:
@@ -57,6 +53,43 @@ cdef class Http2Session:
         stream.finish(INTERNAL, "internal error")
         return 0
 
+    cdef Stream find_stream(self, uint32_t stream_id):
+        """Return an attached stream, or None."""
+        cdef void *found = self.latest
+        if found == NULL or <uint32_t>(<Stream>found).stream_id != stream_id:
+            found = table_find(&self.table, stream_id)
+        return None if found == NULL else <Stream>found
+
+    cdef int list_stream(self, StreamList *streams, Place place, Stream stream) noexcept:
+        """Put a stream, which is in neither list, at the end of one."""
+        stream.place = place
+        stream.previous_ready = streams.last
+        stream.next_ready = NULL
+        if streams.last != NULL:
+            (<Stream>streams.last).next_ready = <void *>stream
+        else:
+            streams.first = <void *>stream
+        streams.last = <void *>stream
+        return 0
+
+    cdef int unlist_stream(self, Stream stream) noexcept:
+        """Take a stream out of whichever list it is in."""
+        cdef StreamList *streams
+        if stream.place == NOWHERE:
+            return 0
+        streams = &self.starved if stream.place == AMONG_STARVED else &self.ready
+        if stream.previous_ready == NULL:
+            streams.first = stream.next_ready
+        else:
+            (<Stream>stream.previous_ready).next_ready = stream.next_ready
+        if stream.next_ready == NULL:
+            streams.last = stream.previous_ready
+        else:
+            (<Stream>stream.next_ready).previous_ready = stream.previous_ready
+        stream.previous_ready = stream.next_ready = NULL
+        stream.place = NOWHERE
+        return 0
+
 
 cdef class Stream:
     """A request and its answer. Made by the connection; handlers get it and keep it as they like.
@@ -68,16 +101,11 @@ cdef class Stream:
     def __cinit__(self):
         global live_streams
         live_streams += 1
-        self.timeout_s = -1
+        self.reset_code = NOT_RESET
 
     def __dealloc__(self):
         global live_streams
         live_streams -= 1
-        free_fields(&self.fields)
-        if self.path_field != NULL:
-            nghttp2_rcbuf_decref(self.path_field)
-        if self.method_field != NULL:
-            nghttp2_rcbuf_decref(self.method_field)
 
     def __repr__(self):
         return (f"<Stream {self.stream_id} of connection {self.connection_id}"
@@ -90,22 +118,27 @@ cdef class Stream:
         """The :path, or b"" before it arrived."""
         if self.method is not None:
             return self.method.path
-        return b"" if self.path_field == NULL else bytes_of(self.path_field)
+        return b"" if self.head is None else self.head.path()
 
     @property
     def http_method(self):
         """The :method; gRPC is always b"POST"."""
-        return b"POST" if self.method_field == NULL else bytes_of(self.method_field)
+        return b"POST" if self.head is None else self.head.http_method()
+
+    @property
+    def is_post(self):
+        """Whether :method is POST."""
+        return self.head is not None and self.head.is_post
 
     @property
     def metadata(self):
         """The regular header fields in order, copied at each call; names are lower-case."""
-        return listed_fields(&self.fields)
+        return [] if self.head is None else self.head.listed()
 
     @property
     def deadline_s(self):
         """The seconds that the client waits, counted from the request's arrival, or None."""
-        return None if self.timeout_s < 0 else self.timeout_s
+        return None if self.head is None or self.head.timeout_s < 0 else self.head.timeout_s
 
     @property
     def drain_pending(self):
@@ -176,13 +209,30 @@ cdef class Stream:
         count_queued(self.connection, size)
         if self.pending_bytes >= self.connection.drain_low_water_bytes:
             self.drain_armed = True
-        if not self.headers_sent:
-            self.submit_headers()
-        elif self.deferred:
-            self.deferred = False
-            nghttp2_session_resume_data(self.connection.session, self.stream_id)
-        self.connection.mark_dirty()
+        self.headers_sent = True
+        self.make_ready()
         return True
+
+    cdef int stall(self) noexcept:
+        """Wait for the stream's own window, in no list."""
+        self.stalled = True
+        self.connection.stalled_count += 1
+        return 0
+
+    cdef int unstall(self) except -1:
+        """Go on if the window was waited for."""
+        if self.stalled:
+            self.stalled = False
+            self.connection.stalled_count -= 1
+            self.make_ready()
+        return 0
+
+    cdef int make_ready(self) except -1:
+        """Have the next flush look at this stream, unless its window is shut."""
+        cdef Http2Session connection = self.connection
+        if self.place == NOWHERE and not self.stalled:
+            connection.list_stream(&connection.ready, AMONG_READY, self)
+        return connection.mark_dirty()
 
     cpdef bint begin_large(self, Py_ssize_t size) except -1:
         """Begin a unary answer with a message of `size` bytes; `send` is then given its pieces.
@@ -207,9 +257,10 @@ cdef class Stream:
         self.finishing = self.discarding = True
         if self.method is not None:
             self.method.count_end(INTERNAL, self.began_s)
-        nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id,
-                                  NGHTTP2_INTERNAL_ERROR)
-        self.connection.mark_dirty()
+        self.reset_code = INTERNAL_ERROR
+        self.connection.unlist_stream(self)
+        self.unstall()
+        self.make_ready()
         return True
 
     cpdef bint finish(self, int code=0, str text="") except -1:
@@ -226,12 +277,8 @@ cdef class Stream:
         if code != 0:
             self.status_text = percent_encoded(text)
         if not self.headers_sent:
-            self.headers_sent = True
-            self.submit_trailers(True)
-        elif self.deferred:
-            self.deferred = False
-            nghttp2_session_resume_data(self.connection.session, self.stream_id)
-        self.connection.mark_dirty()
+            self.headers_sent = self.is_status_only = True
+        self.make_ready()
         return True
 
     cpdef bint begin_http(
@@ -242,18 +289,15 @@ cdef class Stream:
         `headers` are further fields as pairs of bytes, at most 12; `length` is the body's, if
         known. False if the answer has begun already or the stream has ended.
         """
-        cdef nghttp2_data_provider provider
         if self.closed or self.headers_sent:
             return False
         fields = [(b":status", b"%d" % status), (b"content-type", content_type), *headers]
         if length >= 0:
             fields.append((b"content-length", b"%d" % length))
+        self.http_fields = literal_fields(fields)
         self.is_plain_http = self.unframed = self.headers_sent = True
-        provider.source.ptr = <void *>self
-        provider.read_callback = stream_read
-        submit_fields(
-            self.connection.session, self.stream_id, fields, &provider if length else NULL)
-        self.connection.mark_dirty()
+        self.ends_with_headers = length == 0
+        self.make_ready()
         return True
 
     cpdef bint reply_http(
@@ -263,18 +307,6 @@ cdef class Stream:
             return False
         self.send(body)
         return self.finish()
-
-    cdef int submit_headers(self) except -1:
-        cdef nghttp2_data_provider provider
-        provider.source.ptr = <void *>self
-        provider.read_callback = stream_read
-        self.headers_sent = True
-        return submit_grpc_headers(self.connection.session, self.stream_id, &provider)
-
-    cdef int submit_trailers(self, bint headers_too) noexcept:
-        """Submit the status: after the data, or as the whole answer (`headers_too`)."""
-        return submit_grpc_status(self.connection.session, self.stream_id, self.status_code,
-                                  self.status_text, headers_too)
 
     cdef int copy_pending(self, OutBuffer *out, size_t length) except -1:
         """Append the next `length` <= pending_bytes queued bytes to `out` and forget them."""
@@ -311,13 +343,12 @@ cdef class Stream:
                 self.connection.drained.append(self)
         return 0
 
-    # The request as it arrives; called by the connection's nghttp2 callbacks.
+    # The request as it arrives; called by `http2_receiver`.
 
-    cdef int keep_header(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) except -1:
-        """Look at one header field and keep a reference to it."""
-        cdef nghttp2_vec n = nghttp2_rcbuf_get_buf(name)
-        cdef nghttp2_vec v = nghttp2_rcbuf_get_buf(value)
-        cdef Py_ssize_t size = n.len + v.len + HEADER_FIELD_OVERHEAD
+    cdef int keep_header(self, const uint8_t *name, size_t name_length, const uint8_t *value,
+                         size_t value_length) except -1:
+        """Take one header field, within the bounds."""
+        cdef Py_ssize_t size = <Py_ssize_t>(name_length + value_length) + HEADER_FIELD_OVERHEAD
         if self.headers_too_large:
             return 0
         if self.held_bytes + size > self.connection.header_bytes_max \
@@ -326,26 +357,21 @@ cdef class Stream:
             return 0
         self.held_bytes += size
         count_partial(self.connection, size)
-        if n.len > 0 and n.base[0] == c':':
-            if equals(n, ":path", 5) and self.path_field == NULL:
-                nghttp2_rcbuf_incref(value)
-                self.path_field = value
-            elif equals(n, ":method", 7):
-                self.is_post = equals(v, "POST", 4)
-                if not self.is_post and self.method_field == NULL:
-                    nghttp2_rcbuf_incref(value)
-                    self.method_field = value
-            if not equals(n, ":authority", 10):
-                return 0
-        if equals(n, "content-type", 12):
-            self.is_grpc = v.len >= 16 and memcmp(v.base, "application/grpc", 16) == 0
-        elif equals(n, "grpc-timeout", 12):
-            self.timeout_s = parse_timeout(v.base, v.len)
-        keep_field(&self.fields, name, value)
+        return self.head.add(name, name_length, value, value_length)
+
+    cdef int take_head(self, HeaderBlock head) except -1:
+        """Take all header fields at once, which others have had already."""
+        self.head = head
+        self.headers_too_large = partial_full(self.connection, head.size)
+        if not self.headers_too_large:
+            self.held_bytes += head.size
+            count_partial(self.connection, head.size)
         return 0
 
     cdef int headers_complete(self) except -1:
         """Find the handler; refuse what has none."""
+        cdef HeaderBlock head = self.head
+        self.is_grpc = head.is_grpc
         if self.headers_too_large:
             self.finish(RESOURCE_EXHAUSTED, "received metadata size exceeds limit")
             return 0
@@ -358,14 +384,16 @@ cdef class Stream:
                 except BaseException as error:
                     self.connection.handler_failed(self, error)
             return 0
-        if not self.is_post:
+        if not head.is_post:
             self.reply_http(405, b"text/plain", b"a gRPC request is a POST\n")
             return 0
-        path = self.path
-        self.method = self.connection.methods.methods.get(path)
-        if self.method is None:
-            self.finish(UNIMPLEMENTED, self.connection.methods.refusal(path))
-            return 0
+        if head.method is None:
+            path = head.path()
+            head.method = self.connection.methods.methods.get(path)
+            if head.method is None:
+                self.finish(UNIMPLEMENTED, self.connection.methods.refusal(path))
+                return 0
+        self.method = head.method
         self.method.started += 1
         self.began_s = now_s()
         if self.method.is_streaming:
@@ -510,8 +538,10 @@ cdef class Stream:
     # Membership in the connection.
 
     cdef int attach(self) except -1:
-        """Enter the connection's list, which holds a reference until `detach`."""
+        """Enter the connection's list, which holds a reference until `leave`."""
         cdef Http2Session connection = self.connection
+        table_add(&connection.table, <uint32_t>self.stream_id, <void *>self)
+        connection.latest = <void *>self
         self.next_stream = connection.first_stream
         if self.next_stream != NULL:
             (<Stream>self.next_stream).previous_stream = <void *>self
@@ -522,13 +552,20 @@ cdef class Stream:
         Py_INCREF(self)
         return 0
 
-    cdef int detach(self) except -1:
-        """Leave the connection's list: nothing can be sent any more. Tells the handler."""
+    cdef int leave(self) except -1:
+        """Leave the connection's list: nothing can be sent any more."""
         cdef Http2Session connection = self.connection
         if not self.attached:
             return 0
         self.attached = False
         self.closed = True
+        if self.stalled:
+            self.stalled = False
+            connection.stalled_count -= 1
+        connection.unlist_stream(self)
+        table_remove(&connection.table, <uint32_t>self.stream_id)
+        if connection.latest == <void *>self:
+            connection.latest = NULL
         if self.previous_stream != NULL:
             (<Stream>self.previous_stream).next_stream = self.next_stream
         else:
@@ -547,6 +584,11 @@ cdef class Stream:
         self.held_bytes = 0
         self.pending_bytes = 0
         self.queue = self.out_head = self.out_tail = self.message = None
+        Py_DECREF(self)
+        return 0
+
+    cdef int tell_closed(self) except -1:
+        """Tell the handler, once, that the stream has ended."""
         handler, on_closed = self.handler, self.on_closed
         self.handler = self.on_closed = self.on_drained = None
         try:
@@ -555,40 +597,14 @@ cdef class Stream:
             if on_closed is not None:
                 on_closed()
         except BaseException as error:
-            connection.handler_failed(self, error)
-        finally:
-            Py_DECREF(self)
+            self.connection.handler_failed(self, error)
         return 0
 
-
-cdef ssize_t stream_read(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
-                         uint32_t *data_flags, nghttp2_data_source *source,
-                         void *user_data) noexcept:
-    """Tell nghttp2 how much of the queue goes into the next DATA frame; copying comes after."""
-    cdef Stream stream = <Stream>source.ptr
-    cdef ssize_t size = min(<ssize_t>length, <ssize_t>stream.pending_bytes)
-    if size == 0 and not stream.finishing:
-        stream.deferred = True
-        return NGHTTP2_ERR_DEFERRED
-    if size > 0:
-        data_flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
-    if size == stream.pending_bytes and stream.finishing:
-        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
-        if not stream.is_plain_http:
-            data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-            stream.submit_trailers(False)
-    return size
-
-
-cdef int stream_send_data(nghttp2_session *session, nghttp2_frame *frame,
-                          const uint8_t *frame_header, size_t length,
-                          nghttp2_data_source *source, void *user_data) noexcept:
-    """Write the DATA frame that `stream_read` announced."""
-    cdef Stream stream = <Stream>source.ptr
-    try:
-        out_append(stream.connection.out, frame_header, 9)
-        stream.copy_pending(stream.connection.out, length)
-    except BaseException as error:
-        stream.connection.escaped = error
-        return NGHTTP2_ERR_CALLBACK_FAILURE
-    return 0
+    cdef int detach(self) except -1:
+        """Leave the connection and tell the handler. Harmless twice."""
+        if self.attached:
+            Py_INCREF(self)                            # the list's reference may be the last
+            self.leave()
+            self.tell_closed()
+            Py_DECREF(self)
+        return 0

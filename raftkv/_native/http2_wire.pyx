@@ -1,32 +1,44 @@
-"""Small encodings of the front end: the output buffer, header fields, gRPC timeouts and texts."""
+"""Small encodings of the front end: output buffers, header fields, gRPC timeouts and texts."""
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Realloc
-from libc.stdint cimport int32_t, uint8_t
-from libc.stdio cimport snprintf
-from libc.string cimport memcpy
-
-from raftkv._native.nghttp2 cimport *
+from libc.stdint cimport uint8_t
 
 cdef enum:
     TIMEOUT_DIGITS_MAX = 8
-    HTTP_FIELDS_MAX = 16
+    FIELDS_MAX = 16
+    OUT_AT_FIRST = 64
 
 
-cdef int out_append(OutBuffer *out, const void *data, size_t length) except -1:
-    """Append `length` bytes, growing the buffer by doubling."""
-    cdef size_t capacity
-    cdef void *grown
-    if out.length + length > out.capacity:
-        capacity = max(out.capacity * 2, out.length + length, 65536)
-        grown = PyMem_Realloc(out.data, capacity)
-        if grown == NULL:
-            raise MemoryError
-        out.data = <uint8_t *>grown
-        out.capacity = capacity
-    memcpy(out.data + out.length, data, length)
-    out.length += length
+cdef int out_grow(OutBuffer *out, size_t length) except -1:
+    cdef size_t capacity = max(max(out.capacity * 2, out.length + length), OUT_AT_FIRST)
+    cdef void *grown = PyMem_Realloc(out.data, capacity)
+    if grown == NULL:
+        raise MemoryError
+    out.data = <uint8_t *>grown
+    out.capacity = capacity
     return 0
+
+
+cdef bytes hpack_string(bytes text):
+    """Encode a string as it is, without Huffman's code (RFC 7541 §5.2)."""
+    cdef Py_ssize_t rest = PyBytes_GET_SIZE(text) - 127
+    if rest < 0:
+        return b"%c%b" % (PyBytes_GET_SIZE(text), text)
+    encoded = bytearray(b"\x7f")
+    while rest >= 128:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    return bytes(encoded) + text
+
+
+cdef bytes literal_fields(list fields):
+    cdef bytes name, value
+    if len(fields) > FIELDS_MAX:
+        raise ValueError("more header fields than an answer may have")
+    return b"".join(
+        [b"\0" + hpack_string(name.lower()) + hpack_string(value) for name, value in fields])
 
 
 cdef bytes percent_encoded(str text):
@@ -63,60 +75,3 @@ cdef double parse_timeout(const uint8_t *value, size_t length) noexcept:
     if unit == c'n':
         return amount / 1e9
     return -1
-
-
-cdef int submit_fields(nghttp2_session *session, int32_t stream_id, list fields,
-                       nghttp2_data_provider *provider) except -1:
-    """Begin an answer with header fields, pairs of bytes; the body is the provider's, if any."""
-    cdef nghttp2_nv[HTTP_FIELDS_MAX] nva
-    cdef bytes name, value
-    cdef int count = 0
-    if len(fields) > HTTP_FIELDS_MAX:
-        raise ValueError("more header fields than an answer may have")
-    for name, value in fields:
-        nva[count] = field(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name),
-                           PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), 0)
-        count += 1
-    return 0 if nghttp2_submit_response(session, stream_id, nva, count, provider) == 0 else 1
-
-
-cdef nghttp2_nv STATUS_200 = field(":status", 7, "200", 3, CONSTANT_FIELD)
-cdef nghttp2_nv CONTENT_TYPE_GRPC = field(
-    "content-type", 12, "application/grpc", 16, CONSTANT_FIELD)
-cdef nghttp2_nv GRPC_STATUS_OK = field("grpc-status", 11, "0", 1, CONSTANT_FIELD)
-
-
-cdef int submit_grpc_headers(
-    nghttp2_session *session, int32_t stream_id, nghttp2_data_provider *provider
-) except -1:
-    """Submit the headers of an answer whose messages `provider` gives."""
-    cdef nghttp2_nv[2] nva
-    nva[0] = STATUS_200
-    nva[1] = CONTENT_TYPE_GRPC
-    if nghttp2_submit_response(session, stream_id, nva, 2, provider) == NGHTTP2_ERR_NOMEM:
-        raise MemoryError
-    return 0
-
-
-cdef int submit_grpc_status(
-    nghttp2_session *session, int32_t stream_id, int code, bytes text, bint headers_too
-) noexcept:
-    """Submit a status: after the data, or as the whole answer (`headers_too`)."""
-    cdef nghttp2_nv[4] nva
-    cdef char[12] digits
-    cdef int count = 0
-    if headers_too:
-        nva[0] = STATUS_200
-        nva[1] = CONTENT_TYPE_GRPC
-        count = 2
-    if code == 0:
-        nva[count] = GRPC_STATUS_OK
-        count += 1
-    else:
-        nva[count] = field("grpc-status", 11, digits, snprintf(digits, 12, "%d", code), 0)
-        nva[count + 1] = field("grpc-message", 12, PyBytes_AS_STRING(text),
-                               PyBytes_GET_SIZE(text), 0)
-        count += 2
-    if headers_too:
-        return nghttp2_submit_response(session, stream_id, nva, count, NULL)
-    return nghttp2_submit_trailer(session, stream_id, nva, count)

@@ -1,0 +1,1 @@
+"""Streams by id, for other native modules only; Python calls nothing here."""
