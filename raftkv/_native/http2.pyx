@@ -178,7 +178,7 @@ cdef class Connection(FrameReceiver):
         self.partial_bytes_max = limits.partial_bytes_max
         self.queued_bytes_max = limits.queued_bytes_max
         self.drain_low_water_bytes = limits.drain_low_water_bytes
-        self.connection_window = limits.connection_window_bytes
+        self.connection_window = max(WINDOW_AT_FIRST, <long long>limits.connection_window_bytes)
         self.stream_window = limits.stream_window_bytes
         self.streams_max = limits.concurrent_streams_max
         self.resets_left = self.resets_burst = limits.resets_burst

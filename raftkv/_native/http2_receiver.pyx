@@ -40,7 +40,7 @@ cdef class FrameReceiver(Http2Session):
         self.free_memory()
 
     cdef int begin_receiving(self) except -1:
-        """Get ready for the first frame, with the windows and limits of the protocol's beginning."""
+        """Get ready for the first frame, with the windows of the protocol's beginning."""
         if nghttp2_hd_inflate_new(&self.inflater):
             raise MemoryError
         self.known_blocks = []
@@ -225,7 +225,8 @@ cdef class FrameReceiver(Http2Session):
         if stream.half_closed:
             return STREAM_CLOSED
         stream.unacknowledged += length
-        if stream.unacknowledged > self.stream_window:
+        if stream.unacknowledged > self.stream_window and (
+                self.settings_acknowledged or stream.unacknowledged > WINDOW_AT_FIRST):
             return FLOW_CONTROL_ERROR
         if stream.unacknowledged * 2 >= self.stream_window and not self.flags & END_STREAM:
             put_window_update(self, stream_id, <uint32_t>stream.unacknowledged)

@@ -105,10 +105,10 @@ cdef int feed_starved(Http2Session connection) noexcept:
 
 cdef int write_stream(Http2Session connection, CStream stream, OutBuffer *out) except -1:
     """Write what a stream may send in its turn; it is in no list."""
-    connection.ping_strikes = 0
     if stream.reset_code != NOT_RESET:
         write_reset(out, stream, stream.reset_code)
         return end(connection, stream)
+    connection.ping_strikes = 0
     if not stream.headers_written:
         stream.headers_written = True
         if stream.http_fields is not None:
