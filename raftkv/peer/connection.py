@@ -27,6 +27,7 @@ before it has heard who the other is."""
 class PeerConnection(asyncio.Protocol):
     """A connection whose frames go to `on_frame` in order of arrival.
 
+    `on_read_end` is called after those that one read brought, also where an error was among them.
     `on_lost` is called once, when it is gone for whatever reason. A FrameError out of `on_frame`,
     or of the bytes themselves, ends the connection.
     """
@@ -36,11 +37,13 @@ class PeerConnection(asyncio.Protocol):
         on_frame: Callable[[PeerConnection, FrameType, bytes], None],
         on_lost: Callable[[PeerConnection, Exception | None], None],
         on_made: Callable[[PeerConnection], None] | None = None,
+        on_read_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._decoder = FrameDecoder(HANDSHAKE_BYTES_MAX)
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._on_made = on_made
+        self._on_read_end = on_read_end
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self.peer_id = 0
@@ -62,10 +65,11 @@ class PeerConnection(asyncio.Protocol):
         try:
             for type_, body in self._decoder.feed(data):
                 if self._error is not None:
-                    return
+                    break
                 self._on_frame(self, type_, body)
         except FrameError as error:
             self.abort(error)
+        self._on_read_end()
 
     def introduce(self, peer_id: int) -> None:
         """Learn, by its handshake, who is at the other end: frames of full size may follow."""

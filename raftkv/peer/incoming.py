@@ -41,6 +41,7 @@ class IncomingConnections:
         was_removed: Callable[[int], bool],
         describe: Callable[[], bytes],
         on_messages: Callable[[list[Message]], None],
+        on_read_end: Callable[[], None],
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         connections_max: int,
@@ -54,6 +55,9 @@ class IncomingConnections:
         self._was_removed = was_removed
         self._describe = describe
         self._on_messages = on_messages
+        self._on_read_end = on_read_end
+        self._has_messages = False
+        """Messages of the read under way were handed over."""
         self._on_forward = on_forward
         self._on_request = on_request
         self._connections: dict[PeerConnection, asyncio.TimerHandle] = {}
@@ -64,7 +68,7 @@ class IncomingConnections:
 
     def accept(self) -> PeerConnection:
         """Make the protocol of a new connection."""
-        return PeerConnection(self._frame, self._lost, self._made)
+        return PeerConnection(self._frame, self._lost, self._made, self._end_read)
 
     def received_bytes(self, peer_id: int) -> int:
         """Return the bytes that a peer has sent to us since the start."""
@@ -139,12 +143,18 @@ class IncomingConnections:
         match type_:
             case FrameType.MESSAGES:
                 self._on_messages(self._checked(connection, decode_messages(body)))
+                self._has_messages = True
             case FrameType.FORWARD:
                 self._on_forward(connection.peer_id, body)
             case FrameType.REQUEST:
                 self._begin_request(connection, body)
             case _:
                 raise FrameError(f"a frame of type {type_.name} on a connection of a peer")
+
+    def _end_read(self) -> None:
+        if self._has_messages:
+            self._has_messages = False
+            self._on_read_end()
 
     def _shake(self, connection: PeerConnection, type_: FrameType, body: bytes) -> None:
         """Answer the first frame: HELLO for HELLO, or REFUSED with the reason."""

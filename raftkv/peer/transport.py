@@ -28,7 +28,8 @@ CONNECTIONS_MAX = 256
 class PeerTransport:
     """All connections of one member. All methods and callbacks are on the loop.
 
-    Callbacks: `on_messages` gets the messages of one frame; `on_forward` and `on_request` get the
+    Callbacks: `on_messages` gets the messages of one frame, and `on_read_end` is called when all
+    that one read of a connection brought were handed over; `on_forward` and `on_request` get the
     sender's id first; what `on_request` raises reaches the requester as RequestRefused with its
     text. `on_unreachable` is called, never from inside `send`, when a connection was lost or
     messages were dropped. `on_removed` is called when a peer says that this member was removed, as
@@ -48,6 +49,7 @@ class PeerTransport:
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         on_unreachable: Callable[[int], None],
+        on_read_end: Callable[[], None] = lambda: None,
         on_removed: Callable[[], None] = lambda: None,
         was_removed: Callable[[int], bool] = lambda _peer_id: False,
         describe: Callable[[], bytes] = lambda: b"",
@@ -88,6 +90,7 @@ class PeerTransport:
             was_removed=was_removed,
             describe=describe,
             on_messages=on_messages,
+            on_read_end=on_read_end,
             on_forward=on_forward,
             on_request=on_request,
             connections_max=CONNECTIONS_MAX,

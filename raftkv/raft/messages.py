@@ -121,7 +121,8 @@ class Message:
 
     | type                | fields                                                             |
     |---------------------|--------------------------------------------------------------------|
-    | APPEND              | index, log_term: the entry before `entries`; commit                |
+    | APPEND              | index, log_term: the entry before `entries`; commit; context: not  |
+    |                     | 0 where only a refusal is to be answered                           |
     | APPEND_RESPONSE     | index: last index held durably; or reject, index: the refused      |
     |                     | one, reject_hint and log_term: where the sender may agree          |
     | HEARTBEAT           | commit: never above what the receiver holds; context: read round   |

@@ -12,6 +12,9 @@ from raftkv.raft.state import RaftState
 APPENDS_PER_READY_MAX = 8
 """APPENDs to one follower in one `Ready`: one that is far behind must not hold up the rest."""
 
+NO_ANSWER = 1
+"""The context of an APPEND without entries that is answered only where it is refused."""
+
 
 # --- the leader's side -----------------------------------------------------------------------
 
@@ -75,6 +78,8 @@ def _send_append(
                 )
             )
         slices[start] = entries
+    # What only tells of a commit would cost both sides another turn for an answer without news.
+    awaits_answer = progress.send_empty or progress.state is not ProgressState.REPLICATE
     state.outbox.append(
         Message(
             MessageType.APPEND,
@@ -85,6 +90,7 @@ def _send_append(
             index=start - 1,
             commit=log.commit_index,
             entries=entries,
+            context=0 if entries or awaits_answer else NO_ANSWER,
         )
     )
     size = sum(entry.size_bytes for entry in entries)
@@ -198,17 +204,20 @@ def handle_append(state: RaftState, message: Message) -> None:
     if not all(entry.is_intact() for entry in message.entries):
         state.damaged_appends += 1
         return
+    answers = message.context != NO_ANSWER or bool(message.entries)
     if message.index == 0 and not state.configuration.voters:
         # A log without the membership that it began with would be misread: ask for a snapshot.
         _refuse(state, message)
     elif message.index < log.commit_index:
         # An old message: all up to our commit index agrees with the leader's log anyway.
-        state.acknowledge(message.sender, log.commit_index)
+        if answers:
+            state.acknowledge(message.sender, log.commit_index)
     elif log.matches(message.index, message.log_term):
         log.merge(message.entries)
         last_new = message.index + len(message.entries)
         state.commit_to(min(message.commit, last_new))
-        state.acknowledge(message.sender, last_new)
+        if answers:
+            state.acknowledge(message.sender, last_new)
     else:
         _refuse(state, message)
 

@@ -233,12 +233,18 @@ class Member:
     # --- what other members and the disk say ---------------------------------------------------
 
     def take_messages(self, messages: Sequence[Message]) -> None:
-        """Step Raft messages of other members; a snapshot comes by `take_snapshot` only."""
+        """Step Raft messages; `end_read` acts on them. Snapshots come by `take_snapshot` only."""
         self._step([one for one in messages if one.type is not MessageType.SNAPSHOT])
+
+    def end_read(self) -> None:
+        """Act on the messages of one read of a connection, now unless a turn is due anyway."""
+        if not self._awake:
+            self._turn()
 
     def take_snapshot(self, message: Message) -> None:
         """Step a SNAPSHOT whose state is here, complete and checked."""
         self._step([message])
+        self.wake()
 
     def _step(self, messages: Sequence[Message]) -> None:
         if self._stopped:
@@ -249,7 +255,6 @@ class Member:
                 self._notice.stepped(message)
         except Exception as error:
             self.fail(error)
-        self.wake()
 
     def take_forwarded(self, sender: int, data: bytes) -> None:
         """Act on a forwarded message; a malformed one is logged and dropped."""
@@ -576,12 +581,8 @@ class Member:
         if not self.node.leader_id or self.id not in self.membership:
             return
         self._next_publication = self._loop.time() + PUBLISH_INTERVAL_S
-        record = MemberRecord(
-            self.id,
-            self.config.name,
-            self.membership[self.id].peer_urls,
-            self.config.advertise_client_urls,
-        )
+        config, peer_urls = self.config, self.membership[self.id].peer_urls
+        record = MemberRecord(self.id, config.name, peer_urls, config.advertise_client_urls)
         self.propose(CommandKind.MEMBER_RECORD, record.encode(), NobodyWaits())
 
     # --- background work -------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from raftkv.peer.transport import PeerTransport
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.log import must_reset
-from raftkv.raft.messages import Entry, SnapshotMetadata
+from raftkv.raft.messages import Entry, Message, SnapshotMetadata
 from raftkv.raft.node import RaftNode
 from raftkv.raft.ready import Ready
 from raftkv.rpc.kv import KvService
@@ -246,7 +246,7 @@ class Machine:
             self._find,
             membership.ids,
             self.note,
-            on_messages=lambda messages: self.member.take_messages(messages),
+            on_messages=self._take_messages,
             on_forward=lambda sender, data: self.member.take_forwarded(sender, data),
             on_request=lambda sender, kind, data: self.member.answer_peer(sender, kind, data),
             on_unreachable=lambda peer_id: self.member.report_unreachable(peer_id),
@@ -268,6 +268,11 @@ class Machine:
         member = Member(config, membership, parts)
         member.snapshots.chunk_bytes = self.plan.chunk_bytes
         return member
+
+    def _take_messages(self, messages: list[Message]) -> None:
+        """Each message is a read of its own."""
+        self.member.take_messages(messages)
+        self.member.end_read()
 
     def _raft_config(self) -> RaftConfig:
         bounds: dict[str, Any] = {}
