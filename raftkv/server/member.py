@@ -128,8 +128,7 @@ class Member:
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
         self._awake = self._awaits_flush = self._stopped = False
-        self._applied_term = 0
-        self._next_publication = 0.0
+        self._applied_term, self._next_publication = 0, 0.0
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
         self._transfer = LeadershipTransfer(loop)
@@ -487,6 +486,8 @@ class Member:
             if outcome is not None:
                 results[-1] = outcome
             answer(batch.waiters, results, ERRORS)
+            if len(batch.waiters) == 1:
+                self.on_turn_end()  # who is alone waits for nothing that can be done after it
         return None
 
     def _apply_change(self, entry: Entry) -> None:

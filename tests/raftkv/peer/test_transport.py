@@ -30,6 +30,8 @@ class Member:
     ) -> None:
         self.strangers: list[tuple[int, str]] = []
         self.messages: list[Message] = []
+        self.read_ends: list[int] = []
+        """Messages that had come by the end of each read that brought some."""
         self.forwarded: list[tuple[int, bytes]] = []
         self.unreachable: list[int] = []
         self.transport = PeerTransport(
@@ -38,6 +40,7 @@ class Member:
             Address("127.0.0.1", 0),
             {},
             on_messages=self.messages.extend,
+            on_read_end=lambda: self.read_ends.append(len(self.messages)),
             on_forward=lambda peer, batch: self.forwarded.append((peer, batch)),
             on_request=self.serve,
             on_unreachable=self.unreachable.append,
@@ -100,6 +103,8 @@ async def test_messages_arrive_whole_and_in_order() -> None:
         a.transport.send([heartbeat(2)])
         await until(lambda: len(b.messages) == 3)
         assert b.messages == [*sent, heartbeat(2)]
+        assert b.read_ends == sorted(set(b.read_ends)), "no read without messages counts"
+        assert b.read_ends[-1] == 3
         assert b.transport.received_bytes(1) == a.transport.sent_bytes(2) > 3_000_000
     finally:
         await a.transport.close()
