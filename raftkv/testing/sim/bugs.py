@@ -45,7 +45,7 @@ BUGS = (
     Bug(core.commit_old_term_by_counting, worlds.harsh, 30, first_seed=100),
     Bug(core.commit_with_a_minority, worlds.ordinary, 10),
     Bug(core.acknowledge_before_sync, worlds.harsh, 80),
-    Bug(core.count_oneself_before_sync, worlds.harsh, 30),
+    Bug(core.count_oneself_before_sync, worlds.harsh, 30, first_seed=30),
     Bug(core.truncate_on_every_append, worlds.ordinary, 10),
     Bug(core.accept_without_matching, worlds.ordinary, 10),
     Bug(core.believe_own_optimism, worlds.ordinary, 5),
