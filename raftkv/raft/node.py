@@ -110,9 +110,11 @@ class RaftNode:
     def owes_commit(self) -> bool:
         """Whether, as the leader, a follower was not told yet of all that is committed."""
         state = self._state
-        return state.role is Role.LEADER and any(
-            replication.lacks_commit(state, progress) for progress in state.peers.values()
-        )
+        if state.role is Role.LEADER:
+            for progress in state.peers.values():
+                if replication.lacks_commit(state, progress):
+                    return True
+        return False
 
     def hold_commit(self, hold: bool) -> None:
         """Have a commit index wait for a message that goes to the follower anyway, or no longer.
@@ -370,12 +372,12 @@ class RaftNode:
             return True
         if not self._persisting and (state.after_persist or self._must_persist()):
             return True
-        if state.role is Role.LEADER and (
-            self._may_begin_reads()
-            or state.reads.has_confirmed(state.configuration, state.id)
-            or any(replication.wants_append(state, p) for p in state.peers.values())
-        ):
-            return True
+        if state.role is Role.LEADER:
+            if self._may_begin_reads() or state.reads.has_confirmed(state.configuration, state.id):
+                return True
+            for progress in state.peers.values():
+                if replication.wants_append(state, progress):
+                    return True
         return (state.leader_id, state.role, state.term) != self._told
 
     def ready(self) -> Ready:

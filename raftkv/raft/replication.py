@@ -20,18 +20,24 @@ NO_ANSWER = 1
 
 
 def wants_append(state: RaftState, progress: Progress) -> bool:
-    """Say whether a follower is owed an APPEND that may be sent now."""
+    """Say whether a follower is owed an APPEND that may be sent now.
+
+    Asked several times a turn, mostly about followers that are owed nothing: that comes first.
+    """
+    log = state.log
+    if (
+        progress.next_index > log.last_index  # so it needs no snapshot, unless it asks for one
+        and not progress.send_empty
+        and not progress.asks_for_snapshot
+        and (state.hold_commit or not lacks_commit(state, progress))
+    ):
+        return False
     if progress.is_paused():
         return False
     if snapshots.needs_snapshot(state, progress):
         return snapshots.may_send(state, progress)
-    if state.catch_up_bytes <= 0 and not state.log.is_cached(progress.next_index):
-        return False  # the next tick allows more
-    return (
-        progress.next_index <= state.log.last_index
-        or progress.send_empty
-        or (not state.hold_commit and lacks_commit(state, progress))
-    )
+    # If not, the next tick allows more.
+    return state.catch_up_bytes > 0 or log.is_cached(progress.next_index)
 
 
 def lacks_commit(state: RaftState, progress: Progress) -> bool:

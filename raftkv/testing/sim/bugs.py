@@ -70,7 +70,7 @@ BUGS = (
     Bug(membership.configuration_not_stored, worlds.changing, 60),
     Bug(membership.joiner_believes_its_flags, worlds.changing, 60),
     Bug(membership.removed_and_never_told, worlds.changing, 60),
-    Bug(membership.removed_and_gone_at_once, worlds.parting, 60),
+    Bug(membership.removed_and_gone_at_once, worlds.parting, 60, first_seed=60),
     Bug(membership.newer_members_are_strangers, worlds.left_behind, 10),
     Bug(membership.changes_skipped_in_replay, worlds.changing, 60),
     Bug(membership.log_cut_behind_a_snapshot, worlds.snapshotting, 60),
