@@ -237,7 +237,8 @@ class Member:
 
     def end_read(self) -> None:
         """Act on the messages of one read of a connection, now unless a turn is due anyway."""
-        if not self._awake:
+        has_work = self.node.has_ready() or self.reads.wants_round or self.proposals.has_postponed
+        if has_work and not self._awake:
             self._turn()
 
     def take_snapshot(self, message: Message) -> None:
@@ -371,6 +372,8 @@ class Member:
             self._write(at_once)  # the leader waits for it
         if ready.committed_entries:
             self._apply(ready.committed_entries)
+            if not self.proposals.pending_count:
+                self.on_turn_end()  # nobody else waits, so all else can be done after the answer
         for state in ready.read_states:
             self.reads.confirm(state.context, state.index)
         if at_once and leads:
@@ -460,11 +463,8 @@ class Member:
         self.node.applied(entries[-1].index)
         size_bytes = sum(one.size_bytes for one in entries)
         self.housekeeping.applied(entries[-1].index, size_bytes, self._loop.time() - began)
-        if (
-            self._applied_term == self.node.term
-            and self.is_leader
-            and not self.leases.lessor.is_primary
-        ):
+        leads = self.is_leader and self._applied_term == self.node.term
+        if leads and not self.leases.lessor.is_primary:
             self.leases.lead(self.config.election_timeout_s)
 
     def _apply_batch(self, entry: Entry) -> None:
@@ -486,8 +486,6 @@ class Member:
             if outcome is not None:
                 results[-1] = outcome
             answer(batch.waiters, results, ERRORS)
-            if len(batch.waiters) == 1:
-                self.on_turn_end()  # who is alone waits for nothing that can be done after it
         return None
 
     def _apply_change(self, entry: Entry) -> None:

@@ -103,6 +103,11 @@ class Proposals:
         """Commands without an answer."""
         return self._pending_commands + len(self._gathering)
 
+    @property
+    def has_postponed(self) -> bool:
+        """Whether there are batches that nobody could propose yet."""
+        return bool(self._sealed)
+
     def set_stamp(self, stamp: bytes | None) -> None:
         """Begin every later batch with this stamp (None: with none); see `auth_stamp`."""
         self._seal(self._gathering)

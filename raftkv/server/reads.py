@@ -62,6 +62,11 @@ class ReadRounds:
         self._count += 1
         self._waiting.append((serve, waiter, request))
 
+    @property
+    def wants_round(self) -> bool:
+        """Whether reads wait for a round to begin, and none is under way."""
+        return bool(self._waiting) and self._asked is None
+
     def begin(self, now: float, ask: Callable[[int], bool]) -> None:
         """Start a round for all that wait, unless one is under way or `ask` cannot be done now.
 
