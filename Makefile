@@ -44,7 +44,7 @@ down:  ## stop what `make up` started and clean up
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m orchestrator.quickstart down; fi
 
 test: build  ## the test suite
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations=25
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
 
 lint: build
 	$(BIN)/ruff format --check .

@@ -11,10 +11,6 @@ import pytest
 
 OURS = ("raftkv", "orchestrator", "asyncio")
 """Loggers, and those below them, that a test may change for itself only."""
-MACHINE_MARKS = ("containerd", "docker")
-"""Tests that change what the whole machine has once, as its packet filter and its forwarding."""
-MACHINE = "machine"
-
 NULL = Path("/dev/null")
 
 LoggingState = dict[str, tuple[object, ...]]
@@ -30,18 +26,6 @@ def pytest_configure() -> None:
     asyncio.set_event_loop(None)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one file in one process, and those that share the machine in one, too.
-
-    That is for `pytest -n 2 --dist loadgroup`; otherwise it has no effect.
-    """
-    for item in items:
-        shares = any(item.get_closest_marker(one) for one in MACHINE_MARKS)
-        group = MACHINE if shares else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from orchestrator.runtime.pod_network import IpForward
+
 __all__ = ["BASE", "DockerHost", "missing_facilities"]
 
 PROGRAMS = (
@@ -33,7 +35,6 @@ PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 START_TIMEOUT_S = 60.0
 BASE = "local/python:bookworm"
 """What the Debian base image is tagged as: no registry is asked for it."""
-FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,ca-certificates"
@@ -55,7 +56,7 @@ class DockerHost:
         self._subnet = subnet
         self._name = f"dock{os.getpid()}"
         self._daemon: subprocess.Popen[bytes] | None = None
-        self._forwarded = FORWARDING.read_text()
+        self._forwarding = IpForward(directory)
 
     def __enter__(self) -> DockerHost:
         try:
@@ -170,7 +171,7 @@ class DockerHost:
             f"route add default via {host}",
         ):
             self._host("ip", "-n", name, *arguments.split())
-        FORWARDING.write_text("1")
+        self._forwarding.enable()
         rules = "\n".join(
             (
                 f"add table ip {name}",
@@ -195,7 +196,7 @@ class DockerHost:
             ["ip", "netns", "del", self._name],
         ):
             subprocess.run(command, check=False, **quiet)  # type: ignore[call-overload]
-        FORWARDING.write_text(self._forwarded)
+        self._forwarding.restore()
         shutil.rmtree(self.directory / "data", ignore_errors=True)
 
     def _host(self, *command: str) -> None:

@@ -41,7 +41,7 @@ def test_a_kubeconfig_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[
 
 def test_an_interrupt_stops_what_was_started(tmp_path: Path) -> None:
     """Ctrl-C while waiting must not leave a half-started cluster in the background."""
-    data_dir = tmp_path / "data with spaces"
+    data_dir = tmp_path / "a b"
     command = [sys.executable, "-m", "orchestrator", "up", f"--data-dir={data_dir}"]
     command += [f"--kubeconfig={tmp_path / 'k'}", "--runtime=hollow"]
     command += [f"--etcd-servers={NOBODY_THERE}"]
