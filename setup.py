@@ -28,6 +28,8 @@ EXTENSIONS = {
     "mvcc_executor": [],
     "mvcc_history": ["lmdb"],
     "mvcc_range": [],
+    "range_counts": [],
+    "count_walk": ["lmdb"],
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
