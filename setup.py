@@ -45,6 +45,7 @@ EXTENSIONS = {
     "zero_file": [],
     "command_batch": [],
     "watch_hub": [],
+    "watch_response": [],
 }
 """Module of `raftkv._native` -> the C libraries that it links."""
 

@@ -24,8 +24,8 @@ cdef class CountWalk:
     cdef int64_t total(self) noexcept
     cdef int note_place(self, MergeCursor *at) except -1
 
-# A walk from `start` (`inclusive`) or behind it to `range_end`, which is not empty. `counted_at`: the
-# revision of the cursors, or 0 where what is seen is still in the making.
+# A walk from `start` (`inclusive`) or behind it to `range_end`, which is not empty. `counted_at`:
+# the revision of the cursors, or 0 where what is seen is still in the making.
 cdef CountWalk begin_count(
     MvccView view, Span start, bint inclusive, Span range_end, int64_t counted_at
 )

@@ -12,14 +12,14 @@ cdef enum:
     SMALL_KEYS_MAX = 8192         # a range that tells of more keys is not small: some ms
     SMALL_BYTES_MAX = 2 << 20     # nor is one whose answer is longer
     SMALL_COUNT_MAX = 1 << 15     # nor one that counts more keys
-    LIKELY_KEYS = 512             # where more are wanted, sizes are looked at before more is encoded
+    LIKELY_KEYS = 512             # where more are wanted, sizes are looked at before values
     AT_ONCE_KEYS = 16             # whose values are found before the first of them is read
 
 # Append kvs, more and count of a RangeResponse. `revision` is the one to read at, already checked.
 # Cost: O(keys in the range), because the count takes no notice of the limit (unless `uncounted`,
-# in the order of keys: then O(limit)), less what was counted before (`range_counts`); memory: O(keys)
-# only when the request wants an order that is not the key's. Returns 1, with `out` in no good state,
-# where `small_only` is set and the range turns out not to be small; other orders always pass.
+# in the order of keys: then O(limit)), less what was counted before (`range_counts`); memory:
+# O(keys) only when the request wants an order that is not the key's. Returns 1, with `out` in no
+# good state, where `small_only` is set and the range is not small; other orders always pass.
 cdef int write_range(
     MvccView view, const RangeRequest *request, int64_t revision, Buffer *out
 ) except -1

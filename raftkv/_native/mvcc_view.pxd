@@ -67,8 +67,8 @@ cdef class MvccView:
     cdef int next_version(self, MergeCursor *at, KeyVersion *out) except -1
     # 1 and the key that the cursor comes to next, alive or not; 0 at the end. Not of a single key.
     cdef int next_key(self, MergeCursor *at, const uint8_t **key, size_t *size) except -1
-    # Pass `keys_max` live keys, or fewer at the end; returns how many. Values, and the versions that
-    # the cursor's revision would see, are looked for only where a key was deleted after it.
+    # Pass `keys_max` live keys, or fewer at the end; returns how many. Versions are looked for
+    # only where a key was deleted or made after the cursor's revision.
     cdef int64_t count_alive(self, MergeCursor *at, int64_t keys_max) except -1
     cdef bint row_alive(self, MergeCursor *at) except -1
     # True when a table in memory has any version of the key.

@@ -47,7 +47,8 @@ cdef class RangeReader:
         store.check_open()
         self.store = store
         self.message = message
-        if (parse_range(span_of(message), &self.request) or self.request.range_end.at == self.request.range_end.end
+        if (parse_range(span_of(message), &self.request)
+                or self.request.range_end.at == self.request.range_end.end
                 or not (in_key_order(&self.request) or self.request.count_only)):
             raise ValueError("not a range in the order of keys")
         if self.request.revision > store.executor.revision:

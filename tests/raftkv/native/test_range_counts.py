@@ -47,6 +47,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Driver, Dri
     store.close()
 
 
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    store = MvccStore(str(tmp_path), cluster_id=CLUSTER_ID, member_id=MEMBER_ID, map_size=1 << 30)
+    yield Driver(store)
+    store.close()
+
+
 BOUNDS = st.sampled_from([*KEYS[::3], b"k/", b"k/07", b"k0", b"\0", b"k/205"])
 ASKED = st.builds(
     pb.RangeRequest,
@@ -81,9 +88,7 @@ def test_counts_are_those_of_the_twin(
         assert reader.size == len(expected)
 
 
-def test_a_write_changes_the_newest_count(tmp_path: Path) -> None:
-    store = MvccStore(str(tmp_path), cluster_id=CLUSTER_ID, member_id=MEMBER_ID, map_size=1 << 30)
-    driver = Driver(store)
+def test_a_write_changes_the_newest_count(driver: Driver) -> None:
     request = pb.RangeRequest(key=b"k/", range_end=b"k0", limit=3)
     chance = random.Random(5)
     alive = set[bytes]()
@@ -95,15 +100,12 @@ def test_a_write_changes_the_newest_count(tmp_path: Path) -> None:
         else:
             driver.put(key, b"v")
             alive.add(key)
-        answer = store.range(request.SerializeToString(), TERM)
+        answer = driver.store.range(request.SerializeToString(), TERM)
         assert isinstance(answer, bytes)
         assert pb.RangeResponse.FromString(answer).count == len(alive)
-    store.close()
 
 
-def test_a_range_in_a_transaction_counts_what_it_has_written(tmp_path: Path) -> None:
-    store = MvccStore(str(tmp_path), cluster_id=CLUSTER_ID, member_id=MEMBER_ID, map_size=1 << 30)
-    driver = Driver(store)
+def test_a_range_in_a_transaction_counts_what_it_has_written(driver: Driver) -> None:
     for key in KEYS:
         driver.put(key, b"v")
     counts = pb.RangeRequest(key=b"k/", range_end=b"k0", count_only=True)
@@ -111,27 +113,24 @@ def test_a_range_in_a_transaction_counts_what_it_has_written(tmp_path: Path) -> 
     response = driver.txn(success=[counts, *deletes, counts])
     assert response.responses[0].response_range.count == len(KEYS)
     assert response.responses[3].response_range.count == len(KEYS) - 2
-    answer = store.range(counts.SerializeToString(), TERM)
+    answer = driver.store.range(counts.SerializeToString(), TERM)
     assert isinstance(answer, bytes)
     assert pb.RangeResponse.FromString(answer).count == len(KEYS) - 2
-    store.close()
 
 
-def test_pages_do_not_count_the_whole_range_each(tmp_path: Path) -> None:
+def test_pages_do_not_count_the_whole_range_each(driver: Driver) -> None:
     """All pages of a list, at a revision that all keys have left behind, cost about one count."""
     set_grain(128)
-    store = MvccStore(str(tmp_path), cluster_id=CLUSTER_ID, member_id=MEMBER_ID, map_size=1 << 30)
-    driver = Driver(store)
     keys = [b"k/%06d" % number for number in range(20_000)]
     for _ in range(2):
         for key in keys:
             driver.put(key, b"v")
-        store.flush()
+        driver.store.flush()
 
     def page(key: bytes) -> float:
         request = pb.RangeRequest(key=key, range_end=b"k0", limit=1, revision=len(keys) + 1)
         began = time.perf_counter()
-        answer = store.range(request.SerializeToString(), TERM)
+        answer = driver.store.range(request.SerializeToString(), TERM)
         took = time.perf_counter() - began
         assert isinstance(answer, bytes)
         assert pb.RangeResponse.FromString(answer).count == len(keys) - int(key[2:])
@@ -139,4 +138,3 @@ def test_pages_do_not_count_the_whole_range_each(tmp_path: Path) -> None:
 
     first = page(keys[0])
     assert min(page(key) for key in keys[::1000]) < first / 4
-    store.close()
