@@ -28,6 +28,8 @@ EXTENSIONS = {
     "mvcc_executor": [],
     "mvcc_history": ["lmdb"],
     "mvcc_range": [],
+    "range_counts": [],
+    "count_walk": ["lmdb"],
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
@@ -43,6 +45,7 @@ EXTENSIONS = {
     "zero_file": [],
     "command_batch": [],
     "watch_hub": [],
+    "watch_response": [],
 }
 """Module of `raftkv._native` -> the C libraries that it links."""
 

@@ -123,6 +123,7 @@ def journal_of(options: argparse.Namespace, size: Size, rounds: int) -> Journal:
 
 def run_compare(options: argparse.Namespace, argv: Sequence[str]) -> int:
     console = Console(stderr=True, highlight=False)
+    report.commit()  # that of the beginning is told at the end
     size, rounds = sized(options), 1 if options.smoke else max(1, options.rounds)
     try:
         cases, series_names = chosen(options.suite, options.smoke)
@@ -216,7 +217,7 @@ def write(
         sections[series.title] = results.series_section(series, fewer)
     results.write(sections)
     if options.members == 3 and {row.case.name for row in rows} >= set(results.QUOTED):
-        results.quote(rows)
+        results.quote(rows, options.note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

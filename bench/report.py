@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from datetime import date
+from functools import cache
 
 from rich.console import Console
 from rich.table import Table
@@ -139,7 +140,9 @@ def show(title: str, head: list[str], cells: Cells) -> None:
     console.print(table)
 
 
+@cache
 def commit() -> str:
+    """Return the commit at the first call: others may be made while a comparison runs."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 

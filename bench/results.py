@@ -72,8 +72,8 @@ def series_section(series: Series, provenance: str) -> str:
     return "\n".join([f"{provenance}\n", report.markdown(head, cells), *drawings])
 
 
-def quotation(rows: Sequence[Row]) -> str:
-    """Return the README's table of the cases that are QUOTED and measured."""
+def quotation(rows: Sequence[Row], note: str = "") -> str:
+    """Return the README's table of the cases that are QUOTED and measured, and the note."""
     told = [row for row in rows if row.case.name in QUOTED and row.measured]
     if not told:
         return ""
@@ -83,12 +83,12 @@ def quotation(rows: Sequence[Row]) -> str:
         ours, theirs = (report.value_text(row, program) for program in (OURS, peer))
         ratio, goal = report.ratio_text(row), report.goal_text(row)
         lines.append(f"| {row.title} | {ours} | {theirs} | {ratio} | {goal} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", f"{note}.", ""] if note else [*lines, ""])
 
 
-def quote(rows: Sequence[Row]) -> None:
+def quote(rows: Sequence[Row], note: str = "") -> None:
     """Write the table into the README. ValueError where it has no place for it."""
-    text, table = README.read_text(), quotation(rows)
+    text, table = README.read_text(), quotation(rows, note)
     if QUOTE_BEGIN not in text or QUOTE_END not in text:
         raise ValueError(f"{README} has no {QUOTE_BEGIN.strip()} … {QUOTE_END.strip()}")
     before, rest = text.split(QUOTE_BEGIN, 1)

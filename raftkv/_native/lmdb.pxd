@@ -27,6 +27,7 @@ cdef extern from "lmdb.h" nogil:
         MDB_LAST
         MDB_NEXT
         MDB_PREV
+        MDB_SET
         MDB_SET_KEY
         MDB_SET_RANGE
 
@@ -73,6 +74,7 @@ cdef extern from "lmdb.h" nogil:
     int mdb_put(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned int flags)
     int mdb_del(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)
     int mdb_cursor_open(MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor)
+    int mdb_cursor_renew(MDB_txn *txn, MDB_cursor *cursor)
     void mdb_cursor_close(MDB_cursor *cursor)
     int mdb_cursor_get(MDB_cursor *cursor, MDB_val *key, MDB_val *data, MDB_cursor_op op)
     int mdb_cursor_put(MDB_cursor *cursor, MDB_val *key, MDB_val *data, unsigned int flags)

@@ -1,8 +1,9 @@
 # The memory table: the newest revisions, by key and by revision, until a flush has them.
 #
-# One skip list of keys; each key has its versions newest first; `order` has all versions as they
-# were made. Nothing is ever changed but by adding, so the flusher may read a frozen table's levels
-# and records while the loop seeks in it. All memory comes from an arena, freed as a whole.
+# One skip list of keys, for order, and one hash table of them, for looking one up; each key has its
+# versions newest first; `order` has all versions as they were made. Nothing is ever changed but by
+# adding, so the flusher may read a frozen table's levels and records while the loop seeks in it.
+# All memory but `order` and `slots` comes from an arena, freed as a whole.
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -11,6 +12,7 @@ cdef enum:
     HEIGHT_MAX = 16               # of a skip list tower: enough for 4**16 keys at branching 4
     ARENA_CHUNK_BYTES = 1 << 20
     LEASE_BUCKETS = 1024
+    SLOTS_MIN = 64                # of the hash table; a power of two, as all its sizes
 
 cdef struct Record:               # one version of one key
     Record *older                 # the version of the same key before it in this table, or NULL
@@ -33,6 +35,10 @@ cdef struct KeyNode:
     const uint8_t *key
     KeyNode *next[HEIGHT_MAX]     # only the first `height` are allocated
 
+cdef struct Slot:
+    uint64_t hash
+    KeyNode *node                 # NULL: empty
+
 cdef struct Chunk:
     Chunk *before
     size_t size                   # bytes handed out
@@ -43,22 +49,24 @@ cdef class MemTable:
     cdef Chunk *chunks
     cdef KeyNode *head
     cdef int height               # of the tallest tower
-    # The path of the latest `seek`, for the `add` that mostly follows it. The loop's alone.
-    # Invariant if valid: left[i] is before the key sought, left[i].next[i] is not.
+    # The path of the latest `seek`: left[i] is before the key sought, left[i].next[i] is not.
+    # The loop's alone.
     cdef KeyNode *left[HEIGHT_MAX]
-    cdef bint left_valid
     cdef uint64_t random_state    # for tower heights only: their layout is not part of the state
     cdef Record *lease_buckets[LEASE_BUCKETS]
+    cdef Slot *slots              # calloc'ed; open addressing, at most half full; the loop's alone
+    cdef size_t slots_size
     cdef Record **order           # every record, oldest first; malloc'ed
     cdef size_t order_capacity
-    cdef readonly size_t bytes_used       # of the arena and `order`
+    cdef readonly size_t bytes_used       # of the arena, `order` and `slots`
     cdef readonly size_t records          # in `order`
     cdef readonly int64_t keys
 
     cdef int reserve_order(self) except -1
+    cdef int reserve_slot(self) except -1
     cdef int tower_height(self) noexcept nogil
     cdef void *allocate(self, size_t size) except NULL
-    # The node of the key, or NULL.
+    # The node of the key, or NULL. O(1): two cache lines where the key is not there, mostly.
     cdef KeyNode *find(self, const uint8_t *key, size_t size) noexcept nogil
     # The first node whose key is >= the given one, or NULL.
     cdef KeyNode *seek(self, const uint8_t *key, size_t size) noexcept nogil
@@ -68,8 +76,7 @@ cdef class MemTable:
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
         int64_t main, uint32_t sub, int64_t lease,
     ) except NULL
-    cdef bint path_fits(self, const uint8_t *key, size_t size) noexcept nogil
-    cdef KeyNode *add_node(self, const uint8_t *key, size_t size) except NULL
+    cdef KeyNode *add_node(self, const uint8_t *key, size_t size, uint64_t hash) except NULL
     # The newest version at or below `revision` in this table, or NULL.
     cdef Record *version_at(self, KeyNode *node, int64_t revision) noexcept nogil
     # The position in `order` of the first record of main revision >= `revision`. O(log records).

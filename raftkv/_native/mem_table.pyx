@@ -1,10 +1,15 @@
 """The memory table of the MVCC store: see `mem_table.pxd` for the layout and contracts.
 
-A skip list after Pugh (1990), branching 4. Finding and adding cost O(log keys).
+A skip list after Pugh (1990), branching 4: the first version of a key costs O(log keys), as does
+a range. Whoever knows the key goes by its hash, seeded as the interpreter's, so that nobody chooses
+keys that collide.
 """
 
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
+
+cdef extern from "Python.h" nogil:
+    Py_hash_t hash_bytes "_Py_HashBytes" (const void *data, Py_ssize_t size)
 
 live_tables = 0
 """Tables not yet freed in this process: zero once every store is closed."""
@@ -17,6 +22,22 @@ cdef int compare_keys(
     if order:
         return order
     return (a_size > b_size) - (a_size < b_size)
+
+
+cdef Slot *slot_of(
+    Slot *slots, size_t size, uint64_t hash, const uint8_t *key, size_t key_size
+) noexcept nogil:
+    """The slot that holds the key, or the empty one where it belongs. NULL equals no key."""
+    cdef size_t at = hash & (size - 1)
+    cdef Slot *slot
+    while True:
+        slot = &slots[at]
+        if slot.node == NULL:
+            return slot
+        if slot.hash == hash and key != NULL and compare_keys(
+                slot.node.key, slot.node.key_size, key, key_size) == 0:
+            return slot
+        at = (at + 1) & (size - 1)
 
 
 cdef inline uint32_t bucket_of(int64_t lease) noexcept nogil:
@@ -51,6 +72,7 @@ cdef class MemTable:
             chunk = before
         self.chunks = NULL
         free(self.order)
+        free(self.slots)
         live_tables -= 1
 
     cdef void *allocate(self, size_t size) except NULL:
@@ -74,10 +96,13 @@ cdef class MemTable:
         return memory
 
     cdef KeyNode *find(self, const uint8_t *key, size_t size) noexcept nogil:
-        cdef KeyNode *node = self.seek(key, size)
-        if node != NULL and compare_keys(node.key, node.key_size, key, size) == 0:
-            return node
-        return NULL
+        cdef uint64_t hash
+        cdef Slot *slot
+        if self.keys == 0:
+            return NULL
+        hash = <uint64_t>hash_bytes(key, size)
+        slot = slot_of(self.slots, self.slots_size, hash, key, size)
+        return slot.node
 
     cdef KeyNode *seek(self, const uint8_t *key, size_t size) noexcept nogil:
         cdef KeyNode *node = self.head
@@ -90,32 +115,15 @@ cdef class MemTable:
                     break
                 node = next
             self.left[level] = node
-        self.left_valid = True
         return node.next[0]
 
-    cdef bint path_fits(self, const uint8_t *key, size_t size) noexcept nogil:
-        """Tell whether the latest path leads to this key's place.
-
-        No key lies between left[0] and the one after it, so if the key belongs there on the lowest
-        level, it does on all: every left[i].next[i] is at or after left[0].next[0].
-        """
-        cdef KeyNode *before = self.left[0]
-        cdef KeyNode *after
-        if not self.left_valid:
-            return False
-        if before != self.head and compare_keys(before.key, before.key_size, key, size) >= 0:
-            return False
-        after = before.next[0]
-        return after == NULL or compare_keys(after.key, after.key_size, key, size) >= 0
-
-    cdef KeyNode *add_node(self, const uint8_t *key, size_t size) except NULL:
-        """Return the node of the key, adding one without versions where there is none."""
+    cdef KeyNode *add_node(self, const uint8_t *key, size_t size, uint64_t hash) except NULL:
+        """Add a node, without versions, of a key that has none."""
         cdef KeyNode *node
+        cdef Slot *slot
         cdef size_t tower
         cdef int level, height
-        node = self.left[0].next[0] if self.path_fits(key, size) else self.seek(key, size)
-        if node != NULL and compare_keys(node.key, node.key_size, key, size) == 0:
-            return node
+        self.seek(key, size)
         height = self.tower_height()
         tower = sizeof(KeyNode) - (HEIGHT_MAX - height) * sizeof(KeyNode *)
         node = <KeyNode *>self.allocate(tower + size)
@@ -131,7 +139,9 @@ cdef class MemTable:
             self.left[level].next[level] = node
         if height > self.height:
             self.height = height
-        self.left_valid = False
+        slot = slot_of(self.slots, self.slots_size, hash, key, size)
+        slot.hash = hash
+        slot.node = node
         self.keys += 1
         return node
 
@@ -153,7 +163,11 @@ cdef class MemTable:
         int64_t main, uint32_t sub, int64_t lease,
     ) except NULL:
         self.reserve_order()
-        cdef KeyNode *node = self.add_node(key, key_size)
+        self.reserve_slot()
+        cdef uint64_t hash = <uint64_t>hash_bytes(key, key_size)
+        cdef KeyNode *node = slot_of(self.slots, self.slots_size, hash, key, key_size).node
+        if node == NULL:
+            node = self.add_node(key, key_size, hash)
         cdef Record *record = <Record *>self.allocate(sizeof(Record) + value_size)
         cdef uint32_t bucket
         memset(record, 0, sizeof(Record))
@@ -194,6 +208,27 @@ cdef class MemTable:
         self.order = <Record **>order
         self.bytes_used += (capacity - self.order_capacity) * sizeof(Record *)
         self.order_capacity = capacity
+        return 0
+
+    cdef int reserve_slot(self) except -1:
+        """Make room for one more key in `slots`."""
+        cdef size_t size, i
+        cdef Slot *slots
+        cdef Slot *slot
+        if 2 * (<size_t>self.keys + 1) <= self.slots_size:
+            return 0
+        size = self.slots_size * 2 if self.slots_size else SLOTS_MIN
+        slots = <Slot *>calloc(size, sizeof(Slot))
+        if slots == NULL:
+            raise MemoryError("no memory for the table of recent revisions")
+        for i in range(self.slots_size):
+            if self.slots[i].node != NULL:
+                slot = slot_of(slots, size, self.slots[i].hash, NULL, 0)
+                slot[0] = self.slots[i]
+        free(self.slots)
+        self.slots = slots
+        self.bytes_used += (size - self.slots_size) * sizeof(Slot)
+        self.slots_size = size
         return 0
 
     cdef size_t position_of(self, int64_t revision) noexcept nogil:

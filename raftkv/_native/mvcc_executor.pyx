@@ -140,6 +140,7 @@ cdef class MvccExecutor:
         cdef MergeCursor at
         cdef KeyVersion version
         cdef Span everything
+        self.view.counts.forget()
         self.keys = 0
         if stored is not None:
             self.keys = int.from_bytes(stored, "little", signed=True)
@@ -209,13 +210,17 @@ cdef class MvccExecutor:
         if error:
             return error
         parse_range(body, &request)
-        request.uncounted = self.uncounted
         error = self.check_revision(request.revision)
         if error:
             return error
         self.ranges += 1
         self.write_header(out, self.seen_revision(), top)
         request.small_only = self.small_only
+        request.uncounted = self.uncounted
+        if request.revision > 0:
+            request.counted_at = request.revision
+        elif self.sub == 0:
+            request.counted_at = self.revision
         if write_range(
                 self.view, &request, request.revision if request.revision > 0 else INT64_MAX, out):
             return NOT_SMALL

@@ -64,6 +64,7 @@ cdef struct RangeRequest:
     int64_t max_mod_revision
     int64_t min_create_revision
     int64_t max_create_revision
+    int64_t counted_at        # revision under which counts are remembered; 0: none. Not on the wire
     bint small_only           # give up where the range is not small; not on the wire
     bint uncounted            # stop at the limit: `count` is then what was met; not on the wire
 

@@ -5,7 +5,9 @@
 
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from raftkv._native.lmdb cimport MDB_val
 from raftkv._native.mem_table cimport KeyNode, MemTable, Record
+from raftkv._native.range_counts cimport RangeCounts
 from raftkv._native.state_tree cimport IndexCursor, IndexRow, StateTree
 from raftkv._native.wire cimport Buffer, Span
 
@@ -20,6 +22,8 @@ cdef struct KeyVersion:
     int64_t main                  # mod_revision
     uint32_t sub
     bint has_value                # False: `load_value` will fetch it from history
+    bint has_size                 # `value_size` is known, be the value loaded or not
+    MDB_val record                # in history, found by `find_value`; NULL: not yet
     int64_t create_revision
     int64_t version
     int64_t lease
@@ -40,6 +44,7 @@ cdef class MvccView:
     cdef MemTable active
     cdef MemTable frozen          # None when no flush is under way
     cdef StateTree tree
+    cdef RangeCounts counts       # of ranges read before; right for as long as the view's state
 
     # FOUND_*: the newest version of the key at or below `revision`. `out` is set unless NOTHING.
     cdef int lookup(
@@ -49,13 +54,23 @@ cdef class MvccView:
         self, const uint8_t *key, size_t size, const IndexRow *row, int64_t revision,
         KeyVersion *out,
     ) except -1
+    # Find the value, and have its memory fetched, without waiting for it. Harmless twice.
+    cdef int find_value(self, KeyVersion *version) except -1
     cdef int load_value(self, KeyVersion *version) except -1
+    # Set `value_size`, from history where the index does not have it.
+    cdef int load_size(self, KeyVersion *version) except -1
     # A cursor holds an LMDB cursor: close it with `close_merge`, errors included.
     cdef int open_merge(
         self, MergeCursor *at, Span key, Span range_end, int64_t revision
     ) except -1
     # 1 and the next live version, or 0 at the end.
     cdef int next_version(self, MergeCursor *at, KeyVersion *out) except -1
+    # 1 and the key that the cursor comes to next, alive or not; 0 at the end. Not of a single key.
+    cdef int next_key(self, MergeCursor *at, const uint8_t **key, size_t *size) except -1
+    # Pass `keys_max` live keys, or fewer at the end; returns how many. Versions are looked for
+    # only where a key was deleted or made after the cursor's revision.
+    cdef int64_t count_alive(self, MergeCursor *at, int64_t keys_max) except -1
+    cdef bint row_alive(self, MergeCursor *at) except -1
     # True when a table in memory has any version of the key.
     cdef bint in_memory(self, const uint8_t *key, size_t size) noexcept
 

@@ -20,12 +20,20 @@ from raftkv._native.wire cimport (
 from raftkv.errors import StoreCorruptError
 
 
+cdef extern from *:
+    void prefetch "__builtin_prefetch" (const void *memory) noexcept nogil
+
+cdef enum:
+    CACHE_LINE_BYTES = 64
+    FETCHED_BYTES_MAX = 512       # of a value that is found; the processor sees how it goes on
+
+
 cdef int version_of_record(const Record *record, KeyVersion *out) noexcept nogil:
     out.key = record.node.key
     out.key_size = record.node.key_size
     out.main = record.main
     out.sub = record.sub
-    out.has_value = True
+    out.has_value = out.has_size = True
     out.create_revision = record.create_revision
     out.version = record.version
     out.lease = record.lease
@@ -43,6 +51,7 @@ cdef class MvccView:
 
     def __cinit__(self, tree: StateTree) -> None:
         self.tree = tree
+        self.counts = RangeCounts()
         self.active = MemTable()
         self.frozen = None
 
@@ -76,13 +85,17 @@ cdef class MvccView:
         cdef uint32_t sub = row.sub
         out.key = key
         out.key_size = size
-        out.has_value = False
+        out.has_value = out.has_size = False
+        out.record.mv_data = NULL
         if main <= revision:
             out.main = main
             out.sub = sub
             out.create_revision = row.create_revision
             out.version = row.version
             out.lease = row.lease
+            if row.value_room:
+                out.has_size = True
+                out.value_size = row.value_room - 1
             return FOUND_VERSION if row.version else FOUND_TOMBSTONE
         while main > revision:
             if main == 0 or not self.tree.get_history(main, sub, &record):
@@ -95,7 +108,7 @@ cdef class MvccView:
             return FOUND_NOTHING        # a tombstone that compaction has removed
         out.main = main
         out.sub = sub
-        out.has_value = True
+        out.has_value = out.has_size = True
         out.create_revision = record.header.create_revision
         out.version = record.header.version
         out.lease = record.header.lease
@@ -107,12 +120,29 @@ cdef class MvccView:
         cdef HistoryRecord record
         if version.has_value:
             return 0
-        if not self.tree.get_history(version.main, version.sub, &record):
-            raise StoreCorruptError(f"no history for revision {version.main}/{version.sub}")
+        self.find_value(version)
+        self.tree.parse_record(version.record, &record)
+        if version.has_size and version.value_size != record.value_size:
+            raise StoreCorruptError(
+                f"a value of {record.value_size} bytes that has {version.value_size} in the index")
         version.value = record.value
         version.value_size = record.value_size
-        version.has_value = True
+        version.has_value = version.has_size = True
         return 0
+
+    cdef int find_value(self, KeyVersion *version) except -1:
+        cdef size_t offset = 0
+        if version.has_value or version.record.mv_data != NULL:
+            return 0
+        if not self.tree.find_history(version.main, version.sub, &version.record):
+            raise StoreCorruptError(f"no history for revision {version.main}/{version.sub}")
+        while offset < version.record.mv_size and offset < FETCHED_BYTES_MAX:
+            prefetch(<const uint8_t *>version.record.mv_data + offset)
+            offset += CACHE_LINE_BYTES
+        return 0
+
+    cdef int load_size(self, KeyVersion *version) except -1:
+        return 0 if version.has_size else self.load_value(version)
 
     cdef int open_merge(
         self, MergeCursor *at, Span key, Span range_end, int64_t revision
@@ -141,30 +171,111 @@ cdef class MvccView:
                 at.range_end.at, span_size(at.range_end), at.revision, out)
             at.range_end.at = NULL
             return found == FOUND_VERSION
-        while True:
-            key = NULL
-            size = 0
-            if at.active != NULL:
-                key = at.active.key
-                size = at.active.key_size
-            if at.frozen != NULL and (key == NULL or compare_keys(
-                    at.frozen.key, at.frozen.key_size, key, size) < 0):
-                key = at.frozen.key
-                size = at.frozen.key_size
-            if at.tree.key != NULL and (key == NULL or compare_keys(
-                    at.tree.key, at.tree.key_size, key, size) < 0):
-                key = at.tree.key
-                size = at.tree.key_size
-            if key == NULL or (not at.unbounded and compare_keys(
-                    key, size, at.range_end.at, span_size(at.range_end)) >= 0):
-                return 0
+        while self.next_key(at, &key, &size):
             if resolve_and_step(self, at, key, size, out) == FOUND_VERSION:
                 return 1
+        return 0
+
+    cdef int next_key(self, MergeCursor *at, const uint8_t **key, size_t *size) except -1:
+        in_tables(at, key, size)
+        if at.tree.key != NULL and (key[0] == NULL or compare_keys(
+                at.tree.key, at.tree.key_size, key[0], size[0]) < 0):
+            key[0] = at.tree.key
+            size[0] = at.tree.key_size
+        return key[0] != NULL and (at.unbounded or compare_keys(
+            key[0], size[0], at.range_end.at, span_size(at.range_end)) < 0)
+
+    cdef int64_t count_alive(self, MergeCursor *at, int64_t keys_max) except -1:
+        cdef int64_t met = 0
+        cdef const uint8_t *key
+        cdef const uint8_t *stop
+        cdef size_t size, stop_size
+        while met < keys_max:
+            # As far as the tree is alone, one comparison a row is enough.
+            in_tables(at, &stop, &stop_size)
+            if not at.unbounded and (stop == NULL or compare_keys(
+                    at.range_end.at, span_size(at.range_end), stop, stop_size) < 0):
+                stop = at.range_end.at
+                stop_size = span_size(at.range_end)
+            while at.tree.key != NULL and met < keys_max and (stop == NULL or compare_keys(
+                    at.tree.key, at.tree.key_size, stop, stop_size) < 0):
+                met += self.row_alive(at)
+                self.tree.next_row(&at.tree)
+            if met == keys_max or not self.next_key(at, &key, &size):
+                break
+            met += alive_and_step(self, at, key, size)
+        return met
+
+    cdef bint row_alive(self, MergeCursor *at) except -1:
+        """Whether the tree's key was alive at the cursor's revision.
+
+        Who is alive with a life that began by then, was: only a key that was deleted or made after
+        the revision needs a walk down the chain of its versions.
+        """
+        cdef KeyVersion version
+        if at.tree.row.main <= at.revision:
+            return at.tree.row.version != 0
+        if at.tree.row.version and at.tree.row.create_revision <= at.revision:
+            return True
+        return self.lookup_row(
+            at.tree.key, at.tree.key_size, &at.tree.row, at.revision, &version) == FOUND_VERSION
 
     cdef bint in_memory(self, const uint8_t *key, size_t size) noexcept:
         if self.active.find(key, size) != NULL:
             return True
         return self.frozen is not None and self.frozen.find(key, size) != NULL
+
+
+cdef inline void in_tables(
+    const MergeCursor *at, const uint8_t **key, size_t *size
+) noexcept nogil:
+    """The least key that the tables in memory come to next; NULL where there is none."""
+    key[0] = NULL
+    size[0] = 0
+    if at.active != NULL:
+        key[0] = at.active.key
+        size[0] = at.active.key_size
+    if at.frozen != NULL and (key[0] == NULL or compare_keys(
+            at.frozen.key, at.frozen.key_size, key[0], size[0]) < 0):
+        key[0] = at.frozen.key
+        size[0] = at.frozen.key_size
+
+
+cdef inline KeyNode *following(KeyNode *node) noexcept nogil:
+    """The next node; what its visit will touch is on its way to the processor."""
+    cdef KeyNode *next = node.next[0]
+    if next != NULL:
+        prefetch(next.newest)
+        prefetch(next.next[0])
+    return next
+
+
+cdef int alive_and_step(
+    MvccView view, MergeCursor *at, const uint8_t *key, size_t size
+) except -1:
+    """Whether the least key, which is in a table, was alive, as `row_alive`; moves the cursor."""
+    cdef KeyVersion version
+    cdef Record *newest = NULL
+    if at.active != NULL and compare_keys(at.active.key, at.active.key_size, key, size) == 0:
+        newest = at.active.newest
+    elif at.frozen != NULL and compare_keys(at.frozen.key, at.frozen.key_size, key, size) == 0:
+        newest = at.frozen.newest
+    if newest == NULL or newest.main <= at.revision or newest.version == 0 \
+            or newest.create_revision > at.revision:
+        return resolve_and_step(view, at, key, size, &version) == FOUND_VERSION
+    step(view, at, key, size)
+    return 1
+
+
+cdef int step(MvccView view, MergeCursor *at, const uint8_t *key, size_t size) except -1:
+    """Move every layer that stands on the key."""
+    cdef bint on_tree
+    on_tree = at.tree.key != NULL and compare_keys(at.tree.key, at.tree.key_size, key, size) == 0
+    if at.active != NULL and compare_keys(at.active.key, at.active.key_size, key, size) == 0:
+        at.active = following(at.active)
+    if at.frozen != NULL and compare_keys(at.frozen.key, at.frozen.key_size, key, size) == 0:
+        at.frozen = following(at.frozen)
+    return view.tree.next_row(&at.tree) if on_tree else 0
 
 
 cdef int resolve_and_step(
@@ -177,11 +288,11 @@ cdef int resolve_and_step(
     on_tree = at.tree.key != NULL and compare_keys(at.tree.key, at.tree.key_size, key, size) == 0
     if at.active != NULL and compare_keys(at.active.key, at.active.key_size, key, size) == 0:
         record = view.active.version_at(at.active, at.revision)
-        at.active = at.active.next[0]
+        at.active = following(at.active)
     if at.frozen != NULL and compare_keys(at.frozen.key, at.frozen.key_size, key, size) == 0:
         if record == NULL:
             record = view.frozen.version_at(at.frozen, at.revision)
-        at.frozen = at.frozen.next[0]
+        at.frozen = following(at.frozen)
     if record != NULL:
         found = version_of_record(record, out)
     elif on_tree:

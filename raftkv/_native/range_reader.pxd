@@ -2,8 +2,10 @@
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
+from raftkv._native.count_walk cimport CountWalk
 from raftkv._native.mvcc_request cimport RangeRequest
 from raftkv._native.mvcc_store cimport MvccStore
+from raftkv._native.mvcc_view cimport MergeCursor
 from raftkv._native.wire cimport Buffer
 
 @cython.final
@@ -14,6 +16,7 @@ cdef class RangeReader:
     cdef bytes header             # ResponseHeader with its tag
     cdef readonly int64_t revision
     cdef bytes next_key           # where the next slice begins
+    cdef CountWalk walk           # counts what is not sent; None before that
     cdef Buffer out
     cdef bint measured
     cdef bint ended               # `read` has given everything
@@ -24,3 +27,5 @@ cdef class RangeReader:
     cdef readonly uint64_t size   # of the whole message, once measured
 
     cdef int check(self) except -1
+    cdef int64_t meet(self, MergeCursor *at, int64_t keys_max) except -1
+    cdef int go_on_at(self, MergeCursor *at) except -1

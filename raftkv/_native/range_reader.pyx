@@ -6,14 +6,22 @@ one and reads at the same revision, so what is written or flushed in between doe
 """
 
 from libc.stdint cimport uint8_t
-from raftkv._native.mvcc_range cimport in_key_order, passes
+from raftkv._native.count_walk cimport begin_count
+from raftkv._native.mvcc_range cimport (
+    AT_ONCE_KEYS,
+    FIND_END,
+    Part,
+    find_next,
+    in_key_order,
+    passes,
+    write_part,
+)
 from raftkv._native.mvcc_request cimport ERROR_COMPACTED, ERROR_FUTURE_REV, parse_range
 from raftkv._native.mvcc_view cimport (
     KeyVersion,
     MergeCursor,
     close_merge,
     key_value_size,
-    write_key_value,
 )
 from raftkv._native.wire cimport Span, buffer_free, varint_size, write_varint_field
 
@@ -39,7 +47,8 @@ cdef class RangeReader:
         store.check_open()
         self.store = store
         self.message = message
-        if (parse_range(span_of(message), &self.request) or self.request.range_end.at == NULL
+        if (parse_range(span_of(message), &self.request)
+                or self.request.range_end.at == self.request.range_end.end
                 or not (in_key_order(&self.request) or self.request.count_only)):
             raise ValueError("not a range in the order of keys")
         if self.request.revision > store.executor.revision:
@@ -52,6 +61,9 @@ cdef class RangeReader:
         self.header = self.out.data[:self.out.size]
         self.out.size = 0
         self.size = len(self.header)
+        if self.request.count_only:
+            self.walk = begin_count(
+                store.view, self.request.key, True, self.request.range_end, self.revision)
         self.check()
 
     def __dealloc__(self):
@@ -68,47 +80,74 @@ cdef class RangeReader:
             raise StoreError(ErrorCode(ERROR_COMPACTED))
         return 0
 
-    def measure(self, int64_t keys_max):
-        cdef MergeCursor at
+    cdef int64_t meet(self, MergeCursor *at, int64_t keys_max) except -1:
+        """Measure what is to be sent: up to `keys_max` keys. Returns how many it met."""
         cdef KeyVersion version
         cdef int64_t met = 0
+        cdef Span key
         cdef size_t body
+        while met < keys_max and self.walk is None:
+            if not self.store.view.next_version(at, &version):
+                self.measured = True
+                break
+            met += 1
+            if not passes(&self.request, &version):
+                continue
+            if self.request.limit > 0 and self.wanted == self.request.limit:
+                self.more = True
+                key.at = version.key
+                key.end = key.at + version.key_size
+                self.walk = begin_count(
+                    self.store.view, key, False, self.request.range_end, self.revision)
+                continue
+            if not self.request.keys_only:
+                self.store.view.load_size(&version)
+            body = key_value_size(&version, not self.request.keys_only)
+            self.size += 1 + varint_size(body) + body
+            self.wanted += 1
+        return met
+
+    def measure(self, int64_t keys_max):
+        cdef MergeCursor at
+        cdef int64_t met
         self.check()
         if self.measured:
             return True
         self.store.view.open_merge(
             &at, span_of(self.next_key), self.request.range_end, self.revision)
         try:
-            while met < keys_max:
-                if not self.store.view.next_version(&at, &version):
-                    self.measured = True
-                    break
-                met += 1
-                self.count += 1
-                if met == keys_max:
-                    self.next_key = version.key[:version.key_size] + b"\0"
-                if self.request.count_only or self.more or not passes(&self.request, &version):
-                    continue
-                if self.request.limit > 0 and self.wanted == self.request.limit:
-                    self.more = True
-                    continue
-                if not self.request.keys_only:
-                    self.store.view.load_value(&version)
-                body = key_value_size(&version, not self.request.keys_only)
-                self.size += 1 + varint_size(body) + body
-                self.wanted += 1
+            met = self.meet(&at, keys_max)
+            self.count += met
+            if self.walk is not None and met < keys_max:
+                self.measured = self.walk.step(&at, keys_max - met)
+            if not self.measured:
+                self.go_on_at(&at)
         finally:
             close_merge(&at)
         if self.measured:
+            if self.walk is not None:
+                self.count += self.walk.total()
+                self.walk = None
             self.size += 2 if self.more else 0
             self.size += 1 + varint_size(<uint64_t>self.count) if self.count else 0
             self.next_key = self.request.key.at[:self.request.key.end - self.request.key.at]
         return self.measured
 
+    cdef int go_on_at(self, MergeCursor *at) except -1:
+        """Let the next slice begin where this cursor stands."""
+        cdef const uint8_t *key
+        cdef size_t size
+        if self.store.view.next_key(at, &key, &size):
+            self.next_key = key[:size]
+        elif self.walk is not None:
+            self.measured = self.walk.step(at, 1)
+        else:
+            self.measured = True
+        return 0
+
     def read(self, size_t bytes_wanted, int64_t keys_max):
         cdef MergeCursor at
-        cdef KeyVersion version
-        cdef int64_t met = 0
+        cdef Part part
         cdef bytes piece
         if not self.measured:
             raise ValueError("a range is measured before it is read")
@@ -118,20 +157,22 @@ cdef class RangeReader:
         if self.header is not None:
             piece, self.header = self.header, None
             return piece
-        self.out.size = 0
+        self.out.size = part.size = part.bytes = 0
         self.store.view.open_merge(
             &at, span_of(self.next_key), self.request.range_end, self.revision)
         try:
-            while self.sent < self.wanted and self.out.size < bytes_wanted and met < keys_max:
-                if not self.store.view.next_version(&at, &version):
+            while (keys_max > 0 and self.sent + part.size < self.wanted
+                   and self.out.size + part.bytes < bytes_wanted):
+                keys_max -= 1
+                if find_next(self.store.view, &self.request, &at, &part) == FIND_END:
                     raise RuntimeError("a range has fewer keys than it had")
-                met += 1
-                if passes(&self.request, &version):
-                    if not self.request.keys_only:
-                        self.store.view.load_value(&version)
-                    write_key_value(&self.out, TAG_KVS, &version, not self.request.keys_only)
-                    self.sent += 1
-                self.next_key = version.key[:version.key_size] + b"\0"
+                if part.size == AT_ONCE_KEYS:
+                    self.sent += part.size
+                    write_part(self.store.view, &self.request, &part, &self.out)
+            self.sent += part.size
+            write_part(self.store.view, &self.request, &part, &self.out)
+            if self.sent < self.wanted:
+                self.go_on_at(&at)
         finally:
             close_merge(&at)
         if self.sent == self.wanted:

@@ -28,7 +28,7 @@ cdef enum:
 cdef struct IndexRow:
     int64_t main
     uint32_t sub
-    uint32_t reserved             # 0
+    uint32_t value_room           # bytes of the value + 1; 0: not known, in rows of older programs
     int64_t create_revision       # 0 in a tombstone
     int64_t version               # 0 in a tombstone
     int64_t lease
@@ -63,6 +63,7 @@ cdef class StateTree:
     cdef MDB_txn *snapshot        # read-only; renewed by the owner, never older than one flush
     cdef bint in_steps            # a table is being written: what is committed last is no state
     cdef MDB_txn *spare           # while it is: one more snapshot of before, for `open_reader`
+    cdef MDB_cursor *finder       # of `history`: looks at its page before it looks at the tree
     cdef MDB_dbi index
     cdef MDB_dbi history
     cdef MDB_dbi leases
@@ -87,10 +88,14 @@ cdef class StateTree:
     # 1 and the row, or 0.
     cdef int get_index(self, const uint8_t *key, size_t size, IndexRow *row) except -1
     cdef int get_history(self, int64_t main, uint32_t sub, HistoryRecord *record) except -1
+    # The same in two steps, so that the memory may be fetched in between.
+    cdef int find_history(self, int64_t main, uint32_t sub, MDB_val *data) except -1
     cdef int parse_history(self, MDB_val key, MDB_val data, HistoryRecord *record) except -1
+    cdef int parse_record(self, MDB_val data, HistoryRecord *record) except -1
     # Open at the first key >= `key`.
     cdef int open_cursor(self, IndexCursor *at, const uint8_t *key, size_t size) except -1
     cdef int next_row(self, IndexCursor *at) except -1
+    cdef int begin_reading(self) except -1
     cdef int settle(self, IndexCursor *at, int status, MDB_val key, MDB_val data) except -1
     cdef bytes get_meta(self, bytes name)
     cdef list rows_of(self, MDB_dbi dbi, bytes prefix)

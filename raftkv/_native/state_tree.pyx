@@ -14,6 +14,7 @@ from raftkv._native.lmdb cimport (
     MDB_NOTFOUND,
     MDB_NOTLS,
     MDB_RDONLY,
+    MDB_SET,
     MDB_SET_RANGE,
     MDB_VERSION_MISMATCH,
     MDB_envinfo,
@@ -21,6 +22,7 @@ from raftkv._native.lmdb cimport (
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
+    mdb_cursor_renew,
     mdb_dbi_open,
     mdb_env_close,
     mdb_env_create,
@@ -145,6 +147,8 @@ cdef class StateTree:
             raise StoreIOError(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def __dealloc__(self) -> None:
+        if self.finder != NULL:
+            mdb_cursor_close(self.finder)
         if self.env != NULL:
             self.end_steps()
             if self.snapshot != NULL:
@@ -165,13 +169,16 @@ cdef class StateTree:
                 raise StoreIOError(0, "this liblmdb was built with too small a key size")
             check_file_size(self.env, os.path.join(self.path, "data.mdb"))
             self.open_trees()
-            check_status(
-                mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.snapshot), "read the state"
-            )
+            self.begin_reading()
         except BaseException:
             self.close_env()
             raise
         return 0
+
+    cdef int begin_reading(self) except -1:
+        check_status(mdb_txn_begin(self.env, NULL, MDB_RDONLY, &self.snapshot), "read the state")
+        return check_status(
+            mdb_cursor_open(self.snapshot, self.history, &self.finder), "read history")
 
     cdef int replace(self, str file) except -1:
         """Put another complete, synced file of this directory in the place of the open one.
@@ -215,6 +222,9 @@ cdef class StateTree:
 
     cdef int close_env(self) except -1:
         self.end_steps()
+        if self.finder != NULL:
+            mdb_cursor_close(self.finder)
+            self.finder = NULL
         if self.snapshot != NULL:
             mdb_txn_abort(self.snapshot)
             self.snapshot = NULL
@@ -233,7 +243,8 @@ cdef class StateTree:
 
     cdef int renew(self) except -1:
         mdb_txn_reset(self.snapshot)
-        return check_status(mdb_txn_renew(self.snapshot), "renew the snapshot")
+        check_status(mdb_txn_renew(self.snapshot), "renew the snapshot")
+        return check_status(mdb_cursor_renew(self.snapshot, self.finder), "renew the snapshot")
 
     cdef int begin_steps(self) except -1:
         assert not self.in_steps
@@ -319,23 +330,36 @@ cdef class StateTree:
         return 1
 
     cdef int get_history(self, int64_t main, uint32_t sub, HistoryRecord *record) except -1:
-        cdef MDB_val key, data
+        cdef MDB_val data
+        if not self.find_history(main, sub, &data):
+            return 0
+        record.main = main
+        record.sub = sub
+        return self.parse_record(data, record)
+
+    cdef int find_history(self, int64_t main, uint32_t sub, MDB_val *data) except -1:
+        cdef MDB_val key
         cdef uint8_t name[HISTORY_KEY_BYTES]
         cdef int status
         history_key(name, main, sub)
         key.mv_data = name
         key.mv_size = HISTORY_KEY_BYTES
-        status = mdb_get(self.snapshot, self.history, &key, &data)
+        status = mdb_cursor_get(self.finder, &key, data, MDB_SET)
         if status == MDB_NOTFOUND:
             return 0
         check_status(status, "read history")
-        return self.parse_history(key, data, record)
+        return 1
 
     cdef int parse_history(self, MDB_val key, MDB_val data, HistoryRecord *record) except -1:
-        if key.mv_size != HISTORY_KEY_BYTES or data.mv_size < HISTORY_HEADER_BYTES:
+        if key.mv_size != HISTORY_KEY_BYTES:
             raise StoreCorruptError("a history record of the wrong size")
         record.main = <int64_t>read_be64(<uint8_t *>key.mv_data)
         record.sub = read_be32(<uint8_t *>key.mv_data + 8)
+        return self.parse_record(data, record)
+
+    cdef int parse_record(self, MDB_val data, HistoryRecord *record) except -1:
+        if data.mv_size < HISTORY_HEADER_BYTES:
+            raise StoreCorruptError("a history record of the wrong size")
         memcpy(&record.header, data.mv_data, HISTORY_HEADER_BYTES)
         if record.header.key_size > data.mv_size - HISTORY_HEADER_BYTES:
             raise StoreCorruptError("a history record whose key passes its end")

@@ -88,7 +88,7 @@ cdef int write_side_rows(StateTree tree, MDB_txn *txn, const Buffer *rows) noexc
 cdef inline void row_of(const Record *record, IndexRow *row) noexcept nogil:
     row.main = record.main
     row.sub = record.sub
-    row.reserved = 0
+    row.value_room = record.value_size + 1
     row.create_revision = record.create_revision
     row.version = record.version
     row.lease = record.lease

@@ -14,6 +14,8 @@ response, as in etcd's own catch-up.
 from bisect import bisect_left, bisect_right
 from collections import deque
 
+from raftkv._native.watch_response cimport delimited, events_field, watch_id_field
+
 from raftkv.errors import ErrorCode, StoreError
 
 __all__ = ["WatchHub", "WatchStream", "Watcher"]
@@ -33,22 +35,6 @@ cdef int put_varint(bytearray out, unsigned long long value) except -1:
         value >>= 7
     out.append(value)
     return 0
-
-
-cdef bytes delimited(int tag, bytes payload):
-    """Encode one length-delimited field with a one-byte tag."""
-    cdef bytearray out = bytearray()
-    out.append(tag)
-    put_varint(out, <unsigned long long> len(payload))
-    return bytes(out) + payload
-
-
-cdef bytes watch_id_field(long long watch_id):
-    if watch_id == 0:
-        return b""
-    cdef bytearray out = bytearray(b"\x10")
-    put_varint(out, <unsigned long long> watch_id)
-    return bytes(out)
 
 
 def prefix_end(prefix: bytes) -> bytes:
@@ -192,11 +178,7 @@ cdef class EventBlock:
         made = forms[position]
         if made is None:
             revision, key, event = self.events[position]
-            if prev_kv:
-                previous = self.store.previous_kv(key, revision)
-                if previous is not None:
-                    event = event + delimited(0x1A, previous)
-            made = delimited(0x5A, event)
+            made = events_field(event, self.store.previous_kv(key, revision) if prev_kv else None)
             forms[position] = made
         return <bytes> made
 

@@ -25,7 +25,7 @@ RANGES_OF_CONNECTION_MAX = 64
 """Those of one connection."""
 SLICE_S = 0.0005
 """How long one slice may measure keys; other clients wait for it."""
-STEP_KEYS = 64
+STEP_KEYS = 256
 """Keys that are gone through between two looks at the clock: each may cost a read of the disk."""
 PIECE_KEYS = 512
 """Keys of one piece at most."""

@@ -1,0 +1,1 @@
+"""Counting the live keys of a range: used by the native modules only."""

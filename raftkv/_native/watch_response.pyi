@@ -1,0 +1,1 @@
+"""Encoding the parts of a WatchResponse: used by the native modules only."""
