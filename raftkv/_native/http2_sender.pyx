@@ -18,7 +18,8 @@ from raftkv._native.http2_frames cimport (
     RST_STREAM, WINDOW_UPDATE, write_head, write_u32,
 )
 from raftkv._native.http2_stream cimport (
-    AMONG_READY, AMONG_STARVED, Http2Session, NOT_RESET, Stream as CStream,
+    AMONG_READY, AMONG_STARVED, Http2Session, list_stream, NOT_RESET, Stream as CStream,
+    unlist_stream,
 )
 from raftkv._native.http2_wire cimport literal_fields, out_append, out_room, OutBuffer
 
@@ -54,7 +55,7 @@ cdef int gather(Http2Session connection, OutBuffer *out, size_t enough) except -
             connection.control.capacity = 0
     while connection.ready.first != NULL and out.length < enough:
         stream = <CStream>connection.ready.first
-        connection.unlist_stream(stream)
+        unlist_stream(connection, stream)
         write_stream(connection, stream, out)
     return 0
 
@@ -96,8 +97,8 @@ cdef int feed_starved(Http2Session connection) noexcept:
     cdef CStream stream
     while connection.starved.first != NULL:
         stream = <CStream>connection.starved.first
-        connection.unlist_stream(stream)
-        connection.list_stream(&connection.ready, AMONG_READY, stream)
+        unlist_stream(connection, stream)
+        list_stream(&connection.ready, AMONG_READY, stream)
     return 0
 
 
@@ -140,7 +141,7 @@ cdef int write_data(Http2Session connection, CStream stream, OutBuffer *out) exc
         stream.pending_bytes, min(connection.frame_bytes_max, DATA_BYTES_MAX))
     cdef bint is_last
     if connection.send_window <= 0:
-        connection.list_stream(&connection.starved, AMONG_STARVED, stream)
+        list_stream(&connection.starved, AMONG_STARVED, stream)
         return 0
     if window <= 0:
         return stream.stall()
@@ -153,7 +154,7 @@ cdef int write_data(Http2Session connection, CStream stream, OutBuffer *out) exc
     stream.copy_pending(out, size)
     if not is_last:
         if stream.pending_bytes > 0:
-            connection.list_stream(&connection.ready, AMONG_READY, stream)
+            list_stream(&connection.ready, AMONG_READY, stream)
         return 0
     if not stream.is_plain_http:
         write_status(connection, out, stream)

@@ -78,8 +78,6 @@ cdef class Http2Session:
     cdef int mark_dirty(self) except -1
     cdef int handler_failed(self, Stream stream, object error) except -1
     cdef Stream find_stream(self, uint32_t stream_id)
-    cdef int list_stream(self, StreamList *streams, Place place, Stream stream) noexcept
-    cdef int unlist_stream(self, Stream stream) noexcept
 
 
 cdef class Stream:
@@ -192,3 +190,33 @@ cdef inline bint queue_full(Http2Session connection, Py_ssize_t more) noexcept:
     return own > connection.queued_bytes_max or (
         own > FAIR_BYTES
         and connection.totals.queued_bytes + more > connection.totals.queued_bytes_max)
+
+
+# Put a stream, which is in neither list, at the end of one.
+cdef inline void list_stream(StreamList *streams, Place place, Stream stream) noexcept:
+    stream.place = place
+    stream.previous_ready = streams.last
+    stream.next_ready = NULL
+    if streams.last != NULL:
+        (<Stream>streams.last).next_ready = <void *>stream
+    else:
+        streams.first = <void *>stream
+    streams.last = <void *>stream
+
+
+# Take a stream out of whichever list it is in.
+cdef inline void unlist_stream(Http2Session connection, Stream stream) noexcept:
+    cdef StreamList *streams
+    if stream.place == NOWHERE:
+        return
+    streams = &connection.starved if stream.place == AMONG_STARVED else &connection.ready
+    if stream.previous_ready == NULL:
+        streams.first = stream.next_ready
+    else:
+        (<Stream>stream.previous_ready).next_ready = stream.next_ready
+    if stream.next_ready == NULL:
+        streams.last = stream.previous_ready
+    else:
+        (<Stream>stream.next_ready).previous_ready = stream.previous_ready
+    stream.previous_ready = stream.next_ready = NULL
+    stream.place = NOWHERE

@@ -60,36 +60,6 @@ cdef class Http2Session:
             found = table_find(&self.table, stream_id)
         return None if found == NULL else <Stream>found
 
-    cdef int list_stream(self, StreamList *streams, Place place, Stream stream) noexcept:
-        """Put a stream, which is in neither list, at the end of one."""
-        stream.place = place
-        stream.previous_ready = streams.last
-        stream.next_ready = NULL
-        if streams.last != NULL:
-            (<Stream>streams.last).next_ready = <void *>stream
-        else:
-            streams.first = <void *>stream
-        streams.last = <void *>stream
-        return 0
-
-    cdef int unlist_stream(self, Stream stream) noexcept:
-        """Take a stream out of whichever list it is in."""
-        cdef StreamList *streams
-        if stream.place == NOWHERE:
-            return 0
-        streams = &self.starved if stream.place == AMONG_STARVED else &self.ready
-        if stream.previous_ready == NULL:
-            streams.first = stream.next_ready
-        else:
-            (<Stream>stream.previous_ready).next_ready = stream.next_ready
-        if stream.next_ready == NULL:
-            streams.last = stream.previous_ready
-        else:
-            (<Stream>stream.next_ready).previous_ready = stream.previous_ready
-        stream.previous_ready = stream.next_ready = NULL
-        stream.place = NOWHERE
-        return 0
-
 
 cdef class Stream:
     """A request and its answer. Made by the connection; handlers get it and keep it as they like.
@@ -231,7 +201,7 @@ cdef class Stream:
         """Have the next flush look at this stream, unless its window is shut."""
         cdef Http2Session connection = self.connection
         if self.place == NOWHERE and not self.stalled:
-            connection.list_stream(&connection.ready, AMONG_READY, self)
+            list_stream(&connection.ready, AMONG_READY, self)
         return connection.mark_dirty()
 
     cpdef bint begin_large(self, Py_ssize_t size) except -1:
@@ -258,7 +228,7 @@ cdef class Stream:
         if self.method is not None:
             self.method.count_end(INTERNAL, self.began_s)
         self.reset_code = INTERNAL_ERROR
-        self.connection.unlist_stream(self)
+        unlist_stream(self.connection, self)
         self.unstall()
         self.make_ready()
         return True
@@ -562,7 +532,7 @@ cdef class Stream:
         if self.stalled:
             self.stalled = False
             connection.stalled_count -= 1
-        connection.unlist_stream(self)
+        unlist_stream(connection, self)
         table_remove(&connection.table, <uint32_t>self.stream_id)
         if connection.latest == <void *>self:
             connection.latest = NULL

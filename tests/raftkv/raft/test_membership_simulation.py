@@ -277,7 +277,7 @@ PLANTED: dict[Callable[[pytest.MonkeyPatch], None], Faults] = {
 }
 """Each bug, with the world in which it shows soonest."""
 
-SEEDS_MAX = 40
+SEEDS_MAX = 80
 """Seeds within which each planted bug must show."""
 
 
