@@ -117,6 +117,7 @@ class Written:
 
 def read(path: Path, compare: bool) -> list[Entry] | None:
     """Open, read, append and close; None where the log is refused."""
+    is_single = len(list(path.glob("*.log"))) == 1  # opening may put segments aside
     try:
         log = LogStore(str(path), SEGMENT_BYTES)
     except StorageError:
@@ -132,7 +133,7 @@ def read(path: Path, compare: bool) -> list[Entry] | None:
                 plain = read_log(path)
                 assert plain.entries == found, (plain.entries, found)
                 # A later header repeats the hard state; here it may contradict the frames.
-                if len(list(path.glob("*.log"))) == 1:
+                if is_single:
                     assert plain.hard_state == log.hard_state()
         if hi < ALL:
             added = Entry(1, hi, EntryKind.NORMAL, b"added")
