@@ -50,7 +50,7 @@ BUGS = (
     Bug(core.accept_without_matching, worlds.ordinary, 10),
     Bug(core.believe_own_optimism, worlds.ordinary, 5),
     Bug(core.read_without_asking, worlds.reading, 10),
-    Bug(core.read_joins_a_running_round, worlds.reading, 10, first_seed=100),
+    Bug(core.read_joins_a_running_round, worlds.reading, 10),
     Bug(core.read_before_own_commit, worlds.reading, 25),
     Bug(server.serve_reads_before_applied, worlds.ordinary, 5),
     Bug(server.propose_again_at_a_leader_change, worlds.ordinary, 5),
