@@ -15,7 +15,7 @@ from raftkv.raft.log import RaftLog
 from raftkv.raft.messages import Entry, Message, SnapshotMetadata
 from raftkv.raft.node import RaftNode
 from raftkv.raft.progress import Progress, ProgressState
-from raftkv.raft.quorum import VoteResult, majority_committed, majority_vote
+from raftkv.raft.quorum import VoteResult
 from raftkv.raft.state import RaftState
 from raftkv.testing import cluster as cluster_module
 from raftkv.testing.cluster import Member, SimulatedCluster
@@ -169,19 +169,6 @@ def change_applied_where_it_does_not_fit(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconfiguration, "apply_change", apply)
 
 
-def outgoing_voters_not_asked(patch: pytest.MonkeyPatch) -> None:
-    """In a joint configuration the new majority elects and commits alone."""
-
-    def committed(self: Configuration, match_index: Callable[[int], int]) -> int:
-        return majority_committed(self.voters, match_index)
-
-    def vote_result(self: Configuration, votes: Mapping[int, bool]) -> VoteResult:
-        return majority_vote(self.voters, votes)
-
-    patch.setattr(Configuration, "committed", committed)
-    patch.setattr(Configuration, "vote_result", vote_result)
-
-
 def learners_counted(patch: pytest.MonkeyPatch) -> None:
     """What learners hold counts like what voters hold."""
 
@@ -267,7 +254,6 @@ PLANTED: dict[Callable[[pytest.MonkeyPatch], None], Faults] = {
     log_not_reset_after_a_crash: CRASHING,
     damaged_entries_taken: CHANGING,
     change_applied_where_it_does_not_fit: FORGETFUL,
-    outgoing_voters_not_asked: FORGETFUL,
     learners_counted: FORGETFUL,
     learners_campaign: CHANGING_HARSHLY,
     change_in_force_before_it_is_committed: CHANGING_HARSHLY,
