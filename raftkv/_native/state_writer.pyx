@@ -177,6 +177,8 @@ cdef int change_bucket(
     status = mdb_put(txn, tree.index, &name, &data, 0) if size else mdb_del(
         txn, tree.index, &name, NULL)
     free(bucket)
+    if size == 0 and status == MDB_NOTFOUND:
+        status = 0                # what is taken back may not have come to the index
     return status if status else move_lease(tree, txn, &old, new)
 
 

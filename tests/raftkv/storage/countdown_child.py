@@ -233,6 +233,8 @@ class FlushInSteps(StateOperation):
         for number in range(first, first + KEYS_OF_STEPS, 50):
             store.put(b"key%d" % number, value * 2, lease=7 * (number % 4 == 0))
             store.put(b"long/" + bytes(500) + b"%d" % (number % 400), value, lease=7)
+            # Once each, in a bucket of this fill alone, which the last step makes.
+            store.put(b"zone/" + value + bytes(500) + b"%d" % number, value)
             store.delete(b"key%d" % (number + 7))
             store.delete(b"long/" + bytes(500) + b"%d" % (number % 300))
 
