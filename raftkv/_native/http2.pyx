@@ -398,7 +398,7 @@ cdef class Connection(FrameReceiver):
         if now - self.last_ping_s < limits.ping_interval_min_s:
             self.ping_strikes += 1
         self.last_ping_s = now
-        if self.ping_strikes > limits.ping_strikes_max:
+        if self.ping_strikes > limits.ping_strikes_max and not self.sent_away:
             self.say_goaway(ENHANCE_YOUR_CALM, b"too_many_pings")
             self.end_streams(UNAVAILABLE, "too_many_pings")
             self.sent_away = True

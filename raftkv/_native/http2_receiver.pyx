@@ -28,6 +28,7 @@ cdef enum:
     CONTINUATIONS_MAX = 8        # of one block
     CONTROL_ACKS_MAX = 1000      # answers to SETTINGS and PING that wait for one write
     KNOWN_BLOCK_BYTES_MAX = 256
+    KNOWN_FIELDS_BYTES_MAX = 4096  # of what such a block means: 256 bytes may say very much
     TABLE_BYTES = 4096           # SETTINGS_HEADER_TABLE_SIZE that nobody has changed
     SETTING_BYTES = 6
     PRIORITY_BYTES = 5
@@ -86,6 +87,7 @@ cdef class FrameReceiver(Http2Session):
 
     cdef int parse(self, const uint8_t *data, Py_ssize_t length) except -1:
         cdef int code
+        cdef long long window_before = self.first_window
         while length > 0 and not self.terminated and self.speaking:
             if self.in_frame:
                 code = self.parse_rest(&data, &length)
@@ -95,6 +97,8 @@ cdef class FrameReceiver(Http2Session):
                 return code
             if self.control_acks > CONTROL_ACKS_MAX:
                 return ENHANCE_YOUR_CALM
+        if self.first_window > window_before:
+            return feed_stalled(self)
         return 0
 
     cdef int parse_beginning(
@@ -362,17 +366,13 @@ cdef class FrameReceiver(Http2Session):
         return put_control(self, SETTINGS, ACK, 0, NULL, 0)
 
     cdef int set_first_window(self, uint32_t size) except -1:
-        """Change the window of every stream, those that there are too."""
-        cdef void *following = self.first_stream
-        cdef CStream stream
+        """Change the window of every stream; who waits for it is looked at once after each read.
+
+        One read may have this thousands of times.
+        """
         if size > WINDOW_MAX:
             return FLOW_CONTROL_ERROR
         self.first_window = size
-        while following != NULL and self.stalled_count > 0:
-            stream = <CStream>following
-            following = stream.next_stream
-            if size > stream.window_used:
-                stream.unstall()
         return 0
 
     cdef int take_ping(self, const uint8_t *payload, uint32_t length, uint32_t id) except -1:
@@ -425,9 +425,7 @@ cdef class FrameReceiver(Http2Session):
         if self.first_window - stream.window_used + more > WINDOW_MAX:
             return self.break_stream(stream, FLOW_CONTROL_ERROR)
         stream.window_used -= more
-        if self.first_window > stream.window_used:
-            stream.unstall()
-        return 0
+        return stream.unstall()              # it stalls again where that was too little
 
     cdef int break_stream(self, CStream stream, uint32_t code) except -1:
         """Reset a stream whose client broke the rules; that counts as the client's reset."""
@@ -476,7 +474,7 @@ cdef class FrameReceiver(Http2Session):
             stream.head = HeaderBlock.__new__(HeaderBlock)
         code = self.inflate(data, length, is_final)
         if code or not is_whole or stream is None or stream.headers_too_large \
-                or length > KNOWN_BLOCK_BYTES_MAX:
+                or length > KNOWN_BLOCK_BYTES_MAX or stream.head.size > KNOWN_FIELDS_BYTES_MAX:
             return code
         stream.head.encoded = PyBytes_FromStringAndSize(<char *>data, length)
         if len(self.known_blocks) < BLOCKS_KNOWN_MAX:
@@ -531,3 +529,15 @@ cdef Py_ssize_t looked_at_whole(const uint8_t *head) noexcept:
             or head[3] == WINDOW_UPDATE or head[3] == PRIORITY:
         fixed = length if length <= HELD_BYTES - FRAME_HEAD_BYTES else 0
     return min(fixed, length)
+
+
+cdef int feed_stalled(FrameReceiver connection) except -1:
+    """The streams' windows have grown: whose window is open goes on."""
+    cdef void *following = connection.first_stream
+    cdef CStream stream
+    while following != NULL and connection.stalled_count > 0:
+        stream = <CStream>following
+        following = stream.next_stream
+        if connection.first_window > stream.window_used:
+            stream.unstall()
+    return 0

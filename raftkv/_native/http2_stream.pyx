@@ -31,6 +31,8 @@ cdef enum:
     INTERNAL = 13
     RESOURCE_EXHAUSTED = 8
 
+cdef str TOO_MANY_PARTIAL = "grpc: too many incomplete messages on the connection"
+
 cdef Py_ssize_t live_streams = 0
 
 
@@ -159,10 +161,10 @@ cdef class Stream:
         size = PyBytes_GET_SIZE(head)
         if not self.unframed:
             size += GRPC_PREFIX_BYTES
-        elif size == 0:
-            return True
         if tail is not None:
             size += PyBytes_GET_SIZE(tail)
+        if size == 0:
+            return True
         if queue_full(self.connection, size):
             self.finish(RESOURCE_EXHAUSTED, "grpc: the client does not take its answers")
             return False
@@ -239,6 +241,8 @@ cdef class Stream:
             return False
         if not (self.is_grpc or self.headers_sent or self.headers_too_large):
             return self.reply_http(503, b"text/plain", text.encode())
+        if self.is_plain_http and code != 0:           # cut short, and only a reset can say so
+            return self.reset()
         self.finishing = True
         self.discarding = True
         self.status_code = code
@@ -420,8 +424,9 @@ cdef class Stream:
             return 0
         self.held_bytes += length
         count_partial(self.connection, length)
-        part = PyBytes_FromStringAndSize(<char *>data, length)
-        self.message = part if self.message is None else self.message + part
+        if self.message is None:
+            self.message = bytearray()                 # grows in place, however small the parts
+        self.message += PyBytes_FromStringAndSize(<char *>data, length)
         self.message_filled += length
         return 0
 
@@ -449,7 +454,7 @@ cdef class Stream:
                 f"({size} vs. {connection.request_bytes_max})")
             return 0
         if partial_full(connection, size):
-            self.finish(RESOURCE_EXHAUSTED, "grpc: too many incomplete messages on the connection")
+            self.finish(RESOURCE_EXHAUSTED, TOO_MANY_PARTIAL)
             return 0
         self.message = PyBytes_FromStringAndSize(NULL, size)
         self.message_size = size
@@ -458,23 +463,31 @@ cdef class Stream:
         return 1
 
     cdef int end_message(self) except -1:
-        """Give a complete message to a streaming handler, or keep it for the unary one."""
-        count_partial(self.connection, -self.message_size)
+        """Give a complete message to a streaming handler, or keep it for the unary one.
+
+        The unary one waits, and is counted, until the client says that nothing follows.
+        """
+        cdef bint is_streaming = self.method.is_streaming
+        cdef Py_ssize_t size
+        message = take_message(self)
         self.prefix_filled = 0
         if self.prefix[0] == 1:
             try:
-                self.message = unpacked(self.message, self.connection.request_bytes_max)
+                message = unpacked(message, self.connection.request_bytes_max)
             except PackedMessageError as error:
-                self.message = None
-                self.message_size = self.message_filled = 0
                 self.finish(error.status, error.text)
                 return 0
+            if not is_streaming and partial_full(self.connection, len(message)):
+                self.finish(RESOURCE_EXHAUSTED, TOO_MANY_PARTIAL)
+                return 0
         self.method.received += 1
-        if not self.method.is_streaming:
+        if not is_streaming:
+            size = len(message)
+            self.message = message
+            self.message_size = self.message_filled = size
             self.message_complete = True
+            count_partial(self.connection, size)
             return 0
-        message, self.message = self.message, None
-        self.message_size = self.message_filled = 0
         try:
             self.handler.on_message(message)
         except BaseException as error:
@@ -490,8 +503,7 @@ cdef class Stream:
             if not self.is_grpc and self.handler is not None:
                 self.handler.on_half_close()
             elif not self.is_grpc:
-                body, self.message = self.message, None
-                self.connection.http_handler(self, body or b"")
+                self.connection.http_handler(self, bytes(take_message(self) or b""))
             elif self.prefix_filled > 0:
                 self.finish(INTERNAL, "unexpected EOF")
             elif self.method.is_streaming:
@@ -499,8 +511,7 @@ cdef class Stream:
             elif not self.message_complete:
                 self.finish(INTERNAL, "EOF")
             else:
-                message, self.message = self.message, None
-                self.method.handler(self, message)
+                self.method.handler(self, take_message(self))
         except BaseException as error:
             self.connection.handler_failed(self, error)
         return 0
@@ -548,12 +559,11 @@ cdef class Stream:
         count_queued(connection, -self.pending_bytes)
         if self.method is not None and not self.finishing:
             self.method.count_end(CANCELED, self.began_s)
-        if self.is_grpc and self.message is not None and not self.message_complete:
-            count_partial(connection, -self.message_size)
+        take_message(self)
         count_partial(connection, -self.held_bytes)
         self.held_bytes = 0
         self.pending_bytes = 0
-        self.queue = self.out_head = self.out_tail = self.message = None
+        self.queue = self.out_head = self.out_tail = None
         Py_DECREF(self)
         return 0
 
@@ -578,3 +588,11 @@ cdef class Stream:
             self.tell_closed()
             Py_DECREF(self)
         return 0
+
+
+cdef object take_message(Stream stream):
+    """Return the message, or what there is of it, or None; the stream counts it no more."""
+    message, stream.message = stream.message, None
+    count_partial(stream.connection, -stream.message_size)
+    stream.message_size = stream.message_filled = 0
+    return message

@@ -137,7 +137,7 @@ class InPieces:
             while left and not stream.drain_pending:
                 piece = bytes(min(left, 50_000))
                 left -= len(piece)
-                stream.send(piece)
+                stream.send(b"", piece)
                 self.held_max = max(self.held_max, stream.pending_bytes)
             if not left:
                 stream.finish()
