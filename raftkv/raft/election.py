@@ -83,7 +83,9 @@ def learn_from_answer(state: RaftState, message: Message) -> None:
     Without that, a member which does not know yet who its majority is would for ever ask former
     voters, which refuse because they have more entries, or are told to end by those who do know.
     """
-    if state.log.matches(message.commit, message.log_term):
+    log = state.log
+    # Below our commit there is nothing to learn, and the log's writer may be cutting it just now.
+    if message.commit > log.commit_index and log.matches(message.commit, message.log_term):
         state.commit_to(message.commit)
 
 

@@ -254,6 +254,17 @@ def test_a_granted_candidate_learns_what_is_committed() -> None:
     assert driven.node.role is Role.LEADER
 
 
+def test_an_answer_that_knows_less_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's writer may cut just there, on its thread, between two looks at the log."""
+    driven = Driven(terms=[1, 1, 1], term=1)
+    driven.step(MessageType.APPEND, 2, 1, log_term=1, index=3, commit=3)
+    driven.sync()
+    driven.log.truncate_prefix(2)
+    monkeypatch.setattr(type(driven.log), "first_index", 1)  # as it was at the first look
+    driven.step(MessageType.PRE_VOTE_RESPONSE, 3, 1, commit=1, log_term=1, reject=True)
+    assert driven.node.commit_index == 3
+
+
 def test_leadership_goes_to_voters_only_and_the_word_is_repeated() -> None:
     driven = leading()
     with pytest.raises(UnknownMember):
