@@ -17,8 +17,8 @@ class Limits:
     header_list_bytes_max: int = 64 << 10
     """Header list of one request (RFC 9113 §6.5.2 sizes); more is RESOURCE_EXHAUSTED."""
     partial_bytes_max: int = 64 << 20
-    """Per connection, headers of open requests, bodies and messages that are not complete yet;
-    more is RESOURCE_EXHAUSTED."""
+    """Per connection, headers of open requests, and bodies and messages that wait for their own end
+    or, of unary calls, for the request's; more is RESOURCE_EXHAUSTED."""
     queued_bytes_max: int = 256 << 20
     """Per connection, answers the client does not take; an answer beyond is RESOURCE_EXHAUSTED."""
     queued_total_bytes_max: int = 1 << 30
