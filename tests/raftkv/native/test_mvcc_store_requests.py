@@ -180,7 +180,9 @@ def test_every_error_has_a_status_and_a_text() -> None:
     assert set(ERRORS) == set(ErrorCode)
     texts = [text for _, text in ERRORS.values()]
     assert len(set(texts)) == len(texts)
-    assert all(text.startswith("etcdserver: ") for text in texts)
+    for code, (_, text) in ERRORS.items():
+        unmarshalling = code is ErrorCode.INVALID_REQUEST  # it is grpc-go that says so, not etcd
+        assert text.startswith("grpc: " if unmarshalling else "etcdserver: ")
     error = StoreError(ErrorCode.COMPACTED)
     assert (error.status, str(error)) == (
         11,
