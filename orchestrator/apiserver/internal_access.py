@@ -46,11 +46,14 @@ class InternalAccess:
         return stored
 
     async def namespace(self, name: str) -> Stored | None:
-        """Find a namespace in the cache, or in the store where the cache has not seen it yet."""
+        """Find a namespace in the cache; in the store where the cache may be behind.
+
+        Whoever deleted it here and was told so must not find it alive.
+        """
         store = self.store(NAMESPACE)
         await store.cache.ensure_started()
         key = store.key("", name)
-        return store.cache.get(key) or await store.storage.get(key)
+        return store.known(key) or await store.storage.get(key)
 
     def _context(self, resource: Resource, namespace: str, name: str, verb: str) -> RequestContext:
         info = RequestInfo(

@@ -107,6 +107,12 @@ class ResourceStore:
         self._root = root
         self._admission = admission
         self._companions = companions or NoCompanions()
+        self._written_revision = 0
+        """Of the latest change that was made here."""
+
+    def known(self, key: bytes) -> Stored | None:
+        """Return an object from the cache, if the cache has seen what was changed here."""
+        return self.cache.get(key) if self.cache.revision >= self._written_revision else None
 
     def key(self, namespace: str, name: str) -> bytes:
         return f"{self._root}/{self.resource.storage_key(namespace, name)}".encode()
@@ -277,6 +283,7 @@ class ResourceStore:
                 stored = await self.storage.update(
                     key, claiming, known=known, claims=lambda _new, _old: claims, dry_run=dry_run
                 )
+                self._note_write(stored.revision)
                 return stored, False
             except _Remove as removal:
                 given_back = await self._companions.claims(context, None, removal.object)
@@ -284,6 +291,7 @@ class ResourceStore:
                     key, removal.revision, claims=given_back, dry_run=dry_run
                 )
                 if isinstance(outcome, int):
+                    self._note_write(outcome)
                     return with_revision(key, removal.object, outcome), True
             except ClaimRefused:
                 pass
@@ -292,6 +300,9 @@ class ResourceStore:
             known = None
         name = key.decode().rpartition("/")[2]
         raise errors.conflict(self.resource, name)
+
+    def _note_write(self, revision: int) -> None:
+        self._written_revision = max(self._written_revision, revision)
 
     def _check_update(
         self, context: RequestContext, new: JsonObject, old: JsonObject, replacing: bool
