@@ -10,5 +10,6 @@ cdef int create_lmdb(str directory, tuple trees, size_t map_size) except? -1
 # block would kill the process. OSError when there is no room.
 cdef int reserve_lock(str file) except -1
 
-# Bytes that `file` lacks of what its environment says it has; 0: it is whole.
+# Bytes that `file` lacks of what its environment says it has; 0: it is whole, but for free pages,
+# which are made up for.
 cdef size_t missing_bytes(MDB_env *env, str file) except? 1

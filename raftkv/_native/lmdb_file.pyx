@@ -10,12 +10,20 @@ import os
 
 from raftkv._native.lmdb cimport (
     MDB_CREATE,
+    MDB_NEXT,
     MDB_NOSUBDIR,
+    MDB_NOTFOUND,
     MDB_NOTLS,
+    MDB_RDONLY,
+    MDB_cursor,
     MDB_dbi,
     MDB_envinfo,
     MDB_stat,
     MDB_txn,
+    MDB_val,
+    mdb_cursor_close,
+    mdb_cursor_get,
+    mdb_cursor_open,
     mdb_dbi_open,
     mdb_env_close,
     mdb_env_create,
@@ -94,6 +102,28 @@ cdef int write_draft(bytes draft, tuple trees, size_t map_size) noexcept:
     return status
 
 
+cdef size_t free_pages(MDB_env *env, size_t first, size_t last) except? 0:
+    """Return how many of these pages the newest state has on its list of free ones."""
+    cdef MDB_txn *txn = NULL
+    cdef MDB_cursor *cursor = NULL
+    cdef MDB_val key, data
+    cdef const size_t *pages
+    cdef size_t found = 0, i
+    if mdb_txn_begin(env, NULL, MDB_RDONLY, &txn):
+        return 0
+    status = mdb_cursor_open(txn, 0, &cursor)      # LMDB's own tree of free pages
+    while status == 0:
+        status = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)
+        if status == 0:
+            pages = <const size_t *>data.mv_data   # their number, then they themselves
+            for i in range(1, min(pages[0] + 1, data.mv_size // sizeof(size_t))):
+                found += first <= pages[i] <= last
+    if cursor != NULL:
+        mdb_cursor_close(cursor)
+    mdb_txn_abort(txn)
+    return found if status == MDB_NOTFOUND else 0
+
+
 cdef size_t missing_bytes(MDB_env *env, str file) except? 1:
     cdef MDB_envinfo info
     cdef MDB_stat stat
@@ -101,4 +131,13 @@ cdef size_t missing_bytes(MDB_env *env, str file) except? 1:
     mdb_env_stat(env, &stat)
     cdef size_t needed = (info.me_last_pgno + 1) * stat.ms_psize
     cdef size_t size = os.path.getsize(file)
-    return needed - size if info.me_last_txnid and size < needed else 0
+    cdef size_t first = size // stat.ms_psize
+    if not info.me_last_txnid or size >= needed:
+        return 0
+    # What was taken and given back in one transaction is never written, at the end neither. Where
+    # more is missing, a page of zeros is an error to LMDB; no page at all would kill the process.
+    os.truncate(file, needed)
+    if free_pages(env, first, info.me_last_pgno) == info.me_last_pgno + 1 - first:
+        return 0
+    os.truncate(file, size)
+    return needed - size

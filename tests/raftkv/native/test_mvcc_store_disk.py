@@ -355,3 +355,31 @@ def test_an_open_reads_no_keys(open_store: Open) -> None:
     again = open_store()
     assert time.perf_counter() - started < 0.25
     assert again.range(count_only=True).count == 20000
+
+
+def test_a_file_that_lacks_free_pages_alone_is_whole(tmp_path: Path) -> None:
+    """LMDB does not write what one transaction took at the end and gave back."""
+    path = tmp_path / "state"
+
+    def open_it() -> Driver:
+        return Driver(
+            MvccStore(str(path), cluster_id=CLUSTER_ID, member_id=MEMBER_ID, map_size=1 << 30)
+        )
+
+    store = open_it()
+    store.put(b"stays", b"v")
+    store.store.flush()
+    store.put(b"goes", bytes(200_000))
+    store.store.flush()
+    store.delete(b"goes")
+    store.compact(store.store.revision)
+    while store.store.compact_step(100):
+        pass
+    store.store.close()
+    file = path / "data.mdb"
+    whole = file.stat().st_size
+    os.truncate(file, whole - 5 * 4096)
+    store = open_it()
+    assert [kv.key for kv in store.range().kvs] == [b"stays"]
+    store.store.close()
+    assert file.stat().st_size >= whole
