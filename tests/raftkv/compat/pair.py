@@ -109,11 +109,16 @@ class Side:
 
 
 def comparable(message: Message) -> str:
-    """Return a message as text, without what two clusters must differ in."""
+    """Return a message as text, without what two clusters must differ in.
+
+    Alarms are sorted: etcd lists them in the order of a Go map, so in any.
+    """
     copy = type(message).FromString(message.SerializeToString())
     if copy.DESCRIPTOR.fields_by_name.get("header") and copy.HasField("header"):
         header = copy.header  # type: ignore[attr-defined]
         header.cluster_id = header.member_id = header.raft_term = 0
+    if isinstance(copy, pb.AlarmResponse):
+        copy.alarms.sort(key=lambda one: (one.memberID, one.alarm))
     return str(copy)
 
 
