@@ -33,6 +33,7 @@ EXTENSIONS = {
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
+    "peer_messages": [],
     "range_reader": ["lmdb"],
     "snapshot_reader": ["lmdb"],
     "snapshot_writer": ["lmdb"],

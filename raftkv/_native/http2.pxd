@@ -23,6 +23,8 @@ cdef class Server:
     cdef bint writing                    # `out` is in use
     cdef bint closing
     cdef object http_open
+    cdef public object on_read_begin     # called around what one read of a connection brings
+    cdef public object on_read_end
     cdef long long connections_made
     cdef readonly long long received_bytes
     cdef readonly long long sent_bytes

@@ -13,6 +13,9 @@ class Server:
 
     methods: MethodTable
     limits: Limits
+    on_read_begin: Callable[[], object] | None
+    on_read_end: Callable[[], object] | None
+    """Called before and after the requests of each read are handed over, in this order always."""
 
     def __init__(
         self,

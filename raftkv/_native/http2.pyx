@@ -227,8 +227,14 @@ cdef class Connection(FrameReceiver):
             if self.transport.is_closing():
                 return
             self.first_bytes(self.undecided + self.read_bytes(length))
-        else:
+        elif self.server.on_read_begin is None:
             self.receive(self.server.read_data, length)
+        else:
+            self.server.on_read_begin()
+            try:
+                self.receive(self.server.read_data, length)
+            finally:
+                self.server.on_read_end()
 
     def eof_received(self):
         return False

@@ -2,13 +2,8 @@
 
     u32 length of what follows | u32 crc32 of type and body | u8 type | body          little-endian
 
-Control fields are msgpack. The data of entries, forwarded batches and request payloads are raw
-blocks behind them, never encoded again. A body of type MESSAGES:
-
-    u32 length of control | control: a list of messages, each a list of its fields in the order of
-    `_FIELDS`, the last one a flat list of (term, kind, checksum, bytes) of its entries | the data
-
-Entries of an APPEND are contiguous and follow its `index`, so their indexes are not sent.
+`_native/peer_messages` has the body of a MESSAGES frame; handshakes are msgpack. Forwarded batches
+and request payloads are raw blocks, never encoded again.
 """
 
 from __future__ import annotations
@@ -17,27 +12,24 @@ import struct
 import zlib
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
+from raftkv._native import peer_messages
 from raftkv.peer.errors import FrameError
-from raftkv.raft.configuration import Configuration
-from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
+from raftkv.raft.messages import Message
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Both sides must name the same one in their handshake."""
 
 FRAME_BYTES_MAX = 128 << 20
 """Length of the largest frame; one entry must fit."""
 
+COPIED_BYTES_MAX = 16 << 10
+"""A frame up to this is copied rather than looked at through a view, which costs more."""
+
 _HEADER = struct.Struct("<II")
-_U32 = struct.Struct("<I")
 _U64_MAX = (1 << 64) - 1
-_KINDS = {int(kind): kind for kind in EntryKind}
-_TYPES = {int(type_): type_ for type_ in MessageType}
-_FIELDS = 13
-_ENTRY_FIELDS = 4
 
 
 class FrameType(IntEnum):
@@ -93,6 +85,10 @@ class FrameDecoder:
 
         Raises FrameError for a wrong length, checksum or type; the decoder is of no use afterwards.
         """
+        if not self._buffer and len(data) <= COPIED_BYTES_MAX:
+            frame = self._one_frame(data)
+            if frame is not None:
+                return [frame]
         if self._buffer:
             self._buffer += data
             frames, used = self._cut(self._buffer)
@@ -102,6 +98,18 @@ class FrameDecoder:
             if used < len(data):
                 self._buffer += memoryview(data)[used:]
         return frames
+
+    def _one_frame(self, data: bytes) -> tuple[FrameType, bytes] | None:
+        """Return the frame if `data` is just one: what one put in flight brings, so it is short."""
+        if len(data) < _HEADER.size + 1:
+            return None
+        length, crc = _HEADER.unpack_from(data)
+        if length + 4 != len(data) or length > self.frame_bytes_max:
+            return None
+        type_ = _FRAME_TYPES.get(data[8])
+        if type_ is None or zlib.crc32(data[8:]) != crc:
+            return None
+        return type_, data[9:]
 
     def _cut(self, source: bytes | bytearray) -> tuple[list[tuple[FrameType, bytes]], int]:
         """Return the complete frames at the beginning of `source`, and how many bytes they take."""
@@ -128,125 +136,15 @@ class FrameDecoder:
 
 def encode_messages(messages: Sequence[Message]) -> bytes:
     """Make the MESSAGES frame of messages to one member."""
-    control: list[list[Any]] = []
-    data: list[bytes] = []
-    for message in messages:
-        entries: list[int] = []
-        for entry in message.entries:
-            entries += (entry.term, entry.kind, entry.checksum, len(entry.data))
-            data.append(entry.data)
-        control.append(
-            [
-                int(message.type),
-                message.to,
-                message.sender,
-                message.term,
-                message.log_term,
-                message.index,
-                message.commit,
-                message.reject,
-                message.reject_hint,
-                message.context,
-                message.force,
-                _encode_snapshot(message.snapshot),
-                entries,
-            ]
-        )
-    packed: bytes = msgpack.packb(control)
-    return encode_frame(FrameType.MESSAGES, _U32.pack(len(packed)), packed, *data)
+    return encode_frame(FrameType.MESSAGES, peer_messages.encode(messages))
 
 
 def decode_messages(body: bytes) -> list[Message]:
     """Read the body of a MESSAGES frame. Raises FrameError for anything out of place."""
-    control, offset = _unpack_control(body)
-    if not isinstance(control, list):
-        raise FrameError("the control block is no list")
-    messages = []
-    for fields in control:
-        message, offset = _decode_message(fields, body, offset)
-        messages.append(message)
-    if offset != len(body):
-        raise FrameError(f"{len(body) - offset} bytes too many behind the messages")
-    return messages
-
-
-def _unpack_control(body: bytes) -> tuple[object, int]:
-    if len(body) < 4:
-        raise FrameError("the control block is missing")
-    size = _U32.unpack_from(body)[0]
-    if 4 + size > len(body):
-        raise FrameError("the control block is cut short")
     try:
-        return msgpack.unpackb(memoryview(body)[4 : 4 + size], use_list=True), 4 + size
-    except Exception as error:
-        # msgpack raises a handful of unrelated types for malformed input.
-        raise FrameError(f"the control block is not msgpack: {error}") from error
-
-
-def _decode_message(fields: object, body: bytes, offset: int) -> tuple[Message, int]:
-    if not isinstance(fields, list) or len(fields) != _FIELDS:
-        raise FrameError(f"a message has {_FIELDS} fields")
-    type_, to, sender, term, log_term, index, commit, reject, hint, context, force = fields[:11]
-    snapshot, raw = fields[11:]
-    for number in (type_, to, sender, term, log_term, index, commit, hint, context):
-        _check_u64(number)
-    if type_ not in _TYPES:
-        raise FrameError(f"unknown message type {type_}")
-    if type(reject) is not bool or type(force) is not bool or not isinstance(raw, list):
-        raise FrameError("a message's field has the wrong type")
-    if len(raw) % _ENTRY_FIELDS:
-        raise FrameError(f"an entry has {_ENTRY_FIELDS} fields")
-    entries = []
-    for position in range(0, len(raw), _ENTRY_FIELDS):
-        entry, offset = _decode_entry(raw[position : position + _ENTRY_FIELDS], index, body, offset)
-        entries.append(entry)
-        index += 1
-    message = Message(
-        _TYPES[type_],
-        to,
-        sender,
-        term,
-        log_term,
-        fields[5],
-        commit,
-        tuple(entries),
-        reject,
-        hint,
-        context,
-        force,
-        _decode_snapshot(snapshot),
-    )
-    return message, offset
-
-
-def _encode_snapshot(snapshot: SnapshotMetadata | None) -> list[Any] | None:
-    if snapshot is None:
-        return None
-    return [snapshot.index, snapshot.term, snapshot.configuration.encode()]
-
-
-def _decode_snapshot(fields: object) -> SnapshotMetadata | None:
-    if fields is None:
-        return None
-    if not isinstance(fields, list) or len(fields) != 3 or not isinstance(fields[2], bytes):
-        raise FrameError("a snapshot's metadata has index, term and configuration")
-    try:
-        configuration = Configuration.decode(fields[2])
+        return peer_messages.decode(body)
     except ValueError as error:
         raise FrameError(str(error)) from error
-    return SnapshotMetadata(_check_u64(fields[0]), _check_u64(fields[1]), configuration)
-
-
-def _decode_entry(
-    fields: list[object], previous: int, body: bytes, offset: int
-) -> tuple[Entry, int]:
-    term, kind, checksum, size = (_check_u64(number) for number in fields)
-    end = offset + size
-    if kind not in _KINDS:
-        raise FrameError(f"unknown entry kind {kind}")
-    if end > len(body) or previous >= _U64_MAX:
-        raise FrameError("an entry is cut short or has no index")
-    return Entry(term, previous + 1, _KINDS[kind], body[offset:end], checksum), end
 
 
 def _check_u64(number: object) -> int:

@@ -116,6 +116,14 @@ class RaftNode:
                     return True
         return False
 
+    @property
+    def awaits_followers(self) -> bool:
+        """Whether, as the leader, an entry or a read of ours still lacks answers."""
+        state = self._state
+        if state.role is not Role.LEADER:
+            return False
+        return state.log.commit_index < state.log.last_index or state.reads.has_rounds()
+
     def hold_commit(self, hold: bool) -> None:
         """Have a commit index wait for a message that goes to the follower anyway, or no longer.
 

@@ -54,6 +54,10 @@ class ReadQueue:
         """Say whether reads wait for a round to begin."""
         return bool(self._gathered)
 
+    def has_rounds(self) -> bool:
+        """Say whether a round is under way that too few have answered, or nobody has taken."""
+        return bool(self._rounds)
+
     def begin_round(self, commit_index: int) -> None:
         """Give all gathered reads a round at `commit_index`; the caller sends the heartbeats."""
         assert self._gathered

@@ -1,4 +1,7 @@
-"""What the node owes to the outside after a step: see `Ready`."""
+"""What the node owes to the outside after a step: see `Ready`.
+
+All of these are values, not frozen only because frozen dataclasses are slow to make.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from raftkv.raft.messages import Entry, HardState, Message, SnapshotMetadata
 from raftkv.raft.roles import Role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PersistWork:
     """One synced write to the log."""
 
@@ -19,7 +22,7 @@ class PersistWork:
     May be empty when only the hard state changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReadState:
     """A confirmed read: it may be served AFTER everything up to `index` is applied."""
 
@@ -27,7 +30,7 @@ class ReadState:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SoftState:
     """Who leads and what we are; needs no disk."""
 
@@ -37,7 +40,7 @@ class SoftState:
     term: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ready:
     """Work that the caller owes the node. Every field is handed out exactly once."""
 

@@ -86,6 +86,8 @@ class Front:
         )
         self._http.count_bytes_of(self._server)
         member.on_turn_end = self._server.flush
+        self._server.on_read_begin = member.begin_client_read
+        self._server.on_read_end = member.end_client_read
         self._listeners = Listeners(member.config, connections_max)
         self._leader_check: asyncio.TimerHandle | None = None
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from raftkv.raft.messages import Message, MessageType
 from raftkv.server.commit_latency import CommitLatency
-from raftkv.server.quick_followers import QuickFollowers
+from raftkv.server.follower_messages import FollowerMessages
 
 __all__ = ["CommitNotice", "HoldingNode"]
 
@@ -44,13 +44,17 @@ class CommitNotice:
     """Decides for one member, whether it leads or not. All methods are called on the loop."""
 
     def __init__(
-        self, node: HoldingNode, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]
+        self,
+        node: HoldingNode,
+        loop: asyncio.AbstractEventLoop,
+        wake: Callable[[], None],
+        followers: FollowerMessages,
     ) -> None:
-        self.quick = QuickFollowers()
         self.latency = CommitLatency()
         self._node = node
         self._loop = loop
         self._wake = wake
+        self._followers = followers
         self._mean_gap_s = GAP_S_MAX
         self._commit_index = self._seen_index = 0
         self._committed_at = 0.0
@@ -75,13 +79,19 @@ class CommitNotice:
             self.latency.proposed(index, self._loop.time())
         self._node.hold_commit(False)
 
+    def proposed_for(self, member_id: int, index: int) -> None:
+        """Take note of a new entry of another member's clients."""
+        self.tell_at_once(index)
+        self._followers.awaited_by(member_id)
+
     def stepped(self, message: Message) -> None:
         """Take note of a message that the node has just taken."""
         if self._node.commit_index > self._seen_index:
             self._seen_index = self._node.commit_index
-            self.quick.committed_by(message.sender)
+            self._followers.quick.committed_by(message.sender)
         if message.type is MessageType.READ_INDEX:
             self.tell_at_once()
+            self._followers.awaited_by(message.sender)
 
     def is_due(self, now: float) -> bool:
         """Say, when clients are answered, whether to tell now; the caller then does so.
@@ -106,6 +116,7 @@ class CommitNotice:
 
     def close(self) -> None:
         """Do nothing more."""
+        self._followers.close()
         if self._timer is not None:
             self._timer.cancel()
 

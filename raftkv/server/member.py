@@ -33,16 +33,18 @@ from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.commit_notice import CommitNotice
 from raftkv.server.early_election import EarlyElection
+from raftkv.server.follower_messages import FollowerMessages
 from raftkv.server.hash_check import HashCheck
 from raftkv.server.housekeeping import Housekeeping
 from raftkv.server.leadership_transfer import LeadershipTransfer
 from raftkv.server.lease_terms import LeaseLog
 from raftkv.server.lease_timer import LeaseTimer
 from raftkv.server.member_parts import MemberParts, MemberRemoved
-from raftkv.server.membership import MemberRecord, Membership
+from raftkv.server.membership import Membership
 from raftkv.server.peer_links import REMOVAL_WAIT_S, PeerLinks
 from raftkv.server.peer_requests import PeerRequests
 from raftkv.server.proposals import Batch, Fate, Proposals
+from raftkv.server.publication import Publication
 from raftkv.server.quota import Quota
 from raftkv.server.reads import ReadRounds, Serve
 from raftkv.server.reconfiguration import Reconfiguration
@@ -52,9 +54,6 @@ from raftkv.server.snapshot_sender import SnapshotSender
 __all__ = ["Member", "MemberParts", "MemberRemoved"]
 
 log = logging.getLogger(__name__)
-
-PUBLISH_INTERVAL_S = 1.0
-"""How often a member that is not yet published proposes its record again."""
 
 FLUSH_POLL_S = 0.005
 """How soon a leader whose table is full looks again."""
@@ -83,15 +82,15 @@ class Member:
         self.housekeeping = Housekeeping(
             config, parts.store, parts.writer, parts.trimmer, loop.time()
         )
-        links = PeerLinks(self.id, parts.transport, membership.list(), loop)
+        self._links = PeerLinks(self.id, parts.transport, membership.list(), loop)
         timeout_s = config.request_timeout_s
         self.proposals = Proposals(self.id, parts.life, timeout_s)
         self.auth = AuthState(parts.store, self.proposals.set_stamp)
-        self.cluster = ClusterState(self.id, membership, parts.store, links, self.auth)
+        self.cluster = ClusterState(self.id, membership, parts.store, self._links, self.auth)
         self.cluster.on_published = lambda: self.on_ready()
         self.quota = Quota(config.quota_bytes, parts.store, self.cluster.alarms, self._arm_no_space)
-        self._links = links
-        self._notice = CommitNotice(parts.node, loop, self.wake)
+        self._followers = FollowerMessages(parts.node, loop, parts.transport.send)
+        self._notice = CommitNotice(parts.node, loop, self.wake, self._followers)
         self.snapshots = SnapshotSender(
             parts.store,
             parts.transport,
@@ -127,8 +126,9 @@ class Member:
         self._requests = PeerRequests(self, self.received)
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
-        self._awake = self._awaits_flush = self._stopped = False
-        self._applied_term, self._next_publication = 0, 0.0
+        self._awake = self._awaits_flush = self._stopped = self._reading = False
+        self._applied_term = 0
+        self._publication = Publication(self.id, config, self.cluster, self.propose)
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
         self._transfer = LeadershipTransfer(loop)
@@ -171,6 +171,7 @@ class Member:
         self._links.close()
         self.hash_check.close()
         self._notice.close()
+        self._followers.close()
 
     # --- what clients ask --------------------------------------------------------------------
 
@@ -279,7 +280,7 @@ class Member:
         code = ErrorCode.LEADER_CHANGED
         if message.term == self.node.term and self.is_leader:
             try:
-                self._notice.tell_at_once(self.node.propose(message.batch))
+                self._notice.proposed_for(sender, self.node.propose(message.batch))
                 return self.wake()
             except ProposalDropped:
                 code = ErrorCode.REQUEST_TOO_MANY_REQUESTS
@@ -323,6 +324,19 @@ class Member:
         """Have a turn run in this iteration of the loop, after what is already due."""
         if not self._awake:
             self._awake = True
+            if not self._reading:
+                self._loop.call_soon(self._turn)
+
+    def begin_client_read(self) -> None:
+        """Take note that requests of one read of a client's connection follow."""
+        self._reading = True
+
+    def end_client_read(self) -> None:
+        """Act on them: now where nobody else waits, so that nothing is gained by waiting."""
+        self._reading = False
+        if self._awake and self.proposals.pending_count + self.reads.count == 1:
+            self._turn()
+        elif self._awake:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
@@ -358,12 +372,11 @@ class Member:
         """Do what the node owes, in the order that `Ready` demands."""
         if ready.soft_state is not None:
             self._follow_leader(ready.soft_state)
-        work, first, leads = ready.persist, ready.messages, self.is_leader
-        rest: tuple[Message, ...] = ()
+        work, leads = ready.persist, self.is_leader
         at_once = work if work and not ready.snapshot and self._writer.is_quick(work) else None
-        if at_once and leads:
-            first, rest = self._notice.quick.split(first, len(self.node.configuration.voters))
-        self.transport.send(first)
+        if leads:
+            self._followers.send(ready.messages, syncs=at_once is not None)
+        self.transport.send(() if leads else ready.messages)
         if ready.snapshot is not None:
             self._install(ready.snapshot, work)
         elif work is not None and not at_once:
@@ -379,7 +392,7 @@ class Member:
         if at_once and leads:
             self.on_turn_end()  # whoever was answered just now waits for no other sync
             self._write(at_once)
-            self.transport.send(rest)
+            self._followers.synced()
         self.snapshots.begin_those_of(ready.messages)
 
     def _write(self, work: PersistWork) -> None:
@@ -401,8 +414,7 @@ class Member:
                 extra={"leader": f"{state.leader_id:x}", "term": state.term},
             )
             self.reads.ask_again(self._loop.time(), self._ask_read_index)
-            if not self.cluster.is_published:
-                self._publish_self()
+            self._publication.propose(self._loop.time(), state.leader_id)
         self.wake()
 
     def _propose(self, batch: Batch) -> Fate:
@@ -551,8 +563,7 @@ class Member:
         self.leases.tick(now)
         self.quota.tick(now)
         self.hash_check.tick(now)
-        if not self.cluster.is_published and now >= self._next_publication:
-            self._publish_self()
+        self._publication.tick(now, self.node.leader_id)
         if now >= self._next_progress:
             self._next_progress = now + self.config.progress_notify_interval_s
             self.hub.notify_progress()
@@ -574,15 +585,6 @@ class Member:
         if leader_id != self.id and not self.transport.is_connected(leader_id):
             return ErrorCode.TIMEOUT_DUE_TO_CONNECTION_LOST
         return ErrorCode.TIMEOUT
-
-    def _publish_self(self) -> None:
-        """Propose this member's record, if somebody leads."""
-        if not self.node.leader_id or self.id not in self.membership:
-            return
-        self._next_publication = self._loop.time() + PUBLISH_INTERVAL_S
-        config, peer_urls = self.config, self.membership[self.id].peer_urls
-        record = MemberRecord(self.id, config.name, peer_urls, config.advertise_client_urls)
-        self.propose(CommandKind.MEMBER_RECORD, record.encode(), NobodyWaits())
 
     # --- background work -------------------------------------------------------------------------
 

@@ -1,13 +1,11 @@
-"""Which followers a leader sends to before its own sync.
+"""Which followers a leader commits with.
 
-An entry is committed by the leader and the quickest of the others. Where the leader's sync is short
-and on the loop, those get it first and the rest right after: what they do for it does not compete
-with what everybody waits for.
+An entry is committed by the leader and the quickest of the others. What those get is what everybody
+waits for; see `follower_messages` for what that means for the rest.
 """
 
 from collections import deque
-
-from raftkv.raft.messages import Message
+from collections.abc import Collection
 
 __all__ = ["QuickFollowers"]
 
@@ -23,14 +21,9 @@ class QuickFollowers:
         if member_id not in self._quick:
             self._quick.append(member_id)
 
-    def split(
-        self, messages: tuple[Message, ...], voter_count: int
-    ) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
-        """Return the messages to send before the sync, and those for after it."""
+    def chosen(self, voter_count: int) -> Collection[int]:
+        """Return as many as a majority needs beside the leader; nobody while too few are known."""
         needed = voter_count // 2
         while len(self._quick) > needed:
             self._quick.popleft()
-        if len(self._quick) < needed:
-            return messages, ()
-        first = tuple(message for message in messages if message.to in self._quick)
-        return first, tuple(message for message in messages if message.to not in self._quick)
+        return self._quick if len(self._quick) == needed else ()

@@ -63,6 +63,11 @@ class ReadRounds:
         self._waiting.append((serve, waiter, request))
 
     @property
+    def count(self) -> int:
+        """Reads without an answer."""
+        return self._count
+
+    @property
     def wants_round(self) -> bool:
         """Whether reads wait for a round to begin, and none is under way."""
         return bool(self._waiting) and self._asked is None

@@ -6,10 +6,7 @@ made right. Whatever arrives ends in values or in a FrameError; entries go on to
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
-
-import msgpack  # type: ignore[import-untyped]
 
 from raftkv._native.command_batch import check_batch, read_commands, read_header
 from raftkv.peer.errors import FrameError
@@ -82,13 +79,11 @@ def take_batch(data: bytes) -> None:
 
 
 def framed(pieces: Pieces) -> bytes:
-    """Read types and bodies, make frames of them; a MESSAGES' control block gets its length."""
+    """Read types and bodies, make frames of them."""
     frames: list[bytes] = []
     while not pieces.is_empty and len(frames) < FRAMES_MAX:
         type_ = pieces.byte()
         body = pieces.string()
-        if type_ == FrameType.MESSAGES:
-            body = struct.pack("<I", len(body)) + body + pieces.string()
         with suppress(ValueError):
             frames.append(encode_frame(FrameType(type_), body))
     return b"".join(frames)
@@ -131,10 +126,5 @@ def seeds() -> list[bytes]:
         encode_frame(FrameType.REMOVED),
         encode_frame(FrameType.DISCOVERED, describe(Membership.of(1, [member]))),
     ]
-    control = msgpack.packb([])
-    programs = [b"\1" + frame[8:9] + string(frame[9:]) for frame in frames if frame[8] != 3]
-    whole = encode_messages(messages)[9:]
-    size = int.from_bytes(whole[:4], "little")
-    programs.append(b"\1\3" + string(whole[4 : 4 + size]) + string(whole[4 + size :]))
-    programs.append(b"\1\3" + string(control) + string(b""))
+    programs = [b"\1" + frame[8:9] + string(frame[9:]) for frame in frames]
     return [b"\0" + frame for frame in frames] + [b"\2" + b"".join(frames), *programs]

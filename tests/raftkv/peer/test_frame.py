@@ -6,11 +6,11 @@ import contextlib
 import struct
 import zlib
 
-import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raftkv._native import peer_messages, peer_messages_reference
 from raftkv.peer.errors import FrameError
 from raftkv.peer.frame import (
     PROTOCOL_VERSION,
@@ -96,40 +96,50 @@ def test_random_bodies_are_refused_or_read_never_worse(body: bytes) -> None:
             decode(body)
 
 
-def body_of(control: object, data: bytes = b"") -> bytes:
-    packed: bytes = msgpack.packb(control)
-    return struct.pack("<I", len(packed)) + packed + data
+@given(st.lists(messages(), max_size=4), st.binary(max_size=8), st.integers(0, 1 << 30))
+def test_the_plain_codec_agrees(sent: list[Message], noise: bytes, place: int) -> None:
+    """On what is right, and on what was right before some bytes of it changed."""
+    body = peer_messages.encode(sent)
+    assert body == peer_messages_reference.encode(sent)
+    place %= len(body)
+    altered = body[:place] + noise + body[place + len(noise) :]
+    for given_body in (body, altered, body[:place]):
+        try:
+            expected = peer_messages_reference.decode(given_body)
+        except ValueError:
+            with pytest.raises(FrameError):
+                decode_messages(given_body)
+        else:
+            assert decode_messages(given_body) == expected
 
 
-GOOD: list[object] = [3, 2, 1, 5, 0, 0, 0, False, 0, 0, False, None, []]
+ENTRY = Entry(1, 8, EntryKind.NORMAL, b"five!")
+BODY = peer_messages.encode([Message(MessageType.APPEND, 2, 1, 5, index=7, entries=(ENTRY,))])
+SNAPSHOT = peer_messages.encode(
+    [Message(MessageType.SNAPSHOT, 2, 1, 5, snapshot=SnapshotMetadata(9, 2, Configuration()))]
+)
 
 
-def altered(position: int, value: object) -> list[object]:
-    return [*GOOD[:position], value, *GOOD[position + 1 :]]
-
-
-def test_the_good_message_is_good() -> None:
-    assert decode_messages(body_of([GOOD])) == [Message(MessageType.HEARTBEAT, 2, 1, 5)]
+def with_bytes(body: bytes, place: int, value: bytes) -> bytes:
+    return body[:place] + value + body[place + len(value) :]
 
 
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"", "missing"),
-        (struct.pack("<I", 9) + b"x", "cut short"),
-        (struct.pack("<I", 1) + b"\xc1", "not msgpack"),
-        (body_of({}), "no list"),
-        (body_of([GOOD[:-1]]), "13 fields"),
-        (body_of([altered(0, 99)]), "unknown message type"),
-        (body_of([altered(3, -1)]), "no unsigned"),
-        (body_of([altered(3, True)]), "no unsigned"),
-        (body_of([altered(7, 1)]), "wrong type"),
-        (body_of([altered(11, [7, 1])]), "index, term and configuration"),
-        (body_of([altered(11, [7, 1, b"no"])]), "configuration"),
-        (body_of([altered(12, [1, 0])]), "4 fields"),
-        (body_of([altered(12, [1, 9, 0, 0])]), "unknown entry kind"),
-        (body_of([altered(12, [1, 0, 0, 5])], b"four"), "cut short"),
-        (body_of([GOOD], b"more"), "too many"),
+        (b"", "number of messages is missing"),
+        (BODY[:40], "a message is cut short"),
+        (with_bytes(BODY, 4, b"\x63"), "unknown message type 99"),
+        (with_bytes(BODY, 4, b"\0"), "unknown message type 0"),
+        (with_bytes(BODY, 5, b"\x08"), "unknown flags 0x8"),
+        (with_bytes(BODY, 6, b"\xff" * 4), "entries are cut short"),
+        (with_bytes(BODY, 42, b"\xff" * 8), "an entry has no index"),
+        (with_bytes(BODY, 90, b"\x09"), "unknown entry kind 9"),
+        (with_bytes(BODY, 86, b"\x06\0\0\0"), "data is cut short"),
+        (BODY + b"more", "4 bytes too many"),
+        (SNAPSHOT[:90], "metadata is cut short"),
+        (SNAPSHOT[:95], "configuration is cut short"),
+        (with_bytes(SNAPSHOT, 94, b"\xff"), "configuration"),
     ],
 )
 def test_what_is_out_of_place_is_named(body: bytes, problem: str) -> None:

@@ -1,14 +1,16 @@
-"""When followers are told of a commit, and which of them are sent to first."""
+"""When followers are told of a commit."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Message, MessageType
 from raftkv.server.commit_notice import CLOSE_S, HOLD_S, CommitNotice
-from raftkv.server.quick_followers import QuickFollowers
+from raftkv.server.follower_messages import FollowerMessages
 
 
 class Node:
@@ -22,8 +24,17 @@ class Node:
     def owes_commit(self) -> bool:
         return self.told < self.commit_index
 
+    last_index = 0
+    awaits_followers = False
+    configuration = Configuration(frozenset({1, 2, 3}))
+
     def hold_commit(self, hold: bool) -> None:
         self.holds = hold
+
+
+def notice_for(node: Node, wake: Callable[[], None] = lambda: None) -> CommitNotice:
+    loop = asyncio.get_running_loop()
+    return CommitNotice(node, loop, wake, FollowerMessages(node, loop, lambda _messages: None))
 
 
 def commit(node: Node, notice: CommitNotice, now: float) -> bool:
@@ -52,7 +63,7 @@ def under_load(node: Node, notice: CommitNotice) -> float:
 @pytest.mark.asyncio
 async def test_news_waits_for_company_only_where_company_comes() -> None:
     node = Node()
-    notice = CommitNotice(node, asyncio.get_running_loop(), lambda: None)
+    notice = notice_for(node)
     assert commit(node, notice, 1.0), "nothing is known of the load yet"
     now = under_load(node, notice)
     told = commit(node, notice, now)
@@ -71,7 +82,7 @@ async def test_news_that_is_held_back_is_told_in_time() -> None:
     woken = asyncio.Event()
     node = Node()
     loop = asyncio.get_running_loop()
-    notice = CommitNotice(node, loop, woken.set)
+    notice = notice_for(node, woken.set)
     under_load(node, notice)
     began = loop.time()
     assert not commit(node, notice, began)
@@ -85,7 +96,7 @@ async def test_news_that_is_held_back_is_told_in_time() -> None:
 async def test_who_waits_is_told_at_once() -> None:
     """A follower whose client sent the command, or one that reads."""
     node = Node()
-    notice = CommitNotice(node, asyncio.get_running_loop(), lambda: None)
+    notice = notice_for(node)
     now = under_load(node, notice)
     notice.tell_at_once(node.commit_index + 2)
     for _ in range(2):
@@ -98,22 +109,3 @@ async def test_who_waits_is_told_at_once() -> None:
     held.append(node.holds)
     assert held == [True, False], "nobody waits any more, then a reader does"
     notice.close()
-
-
-def message(to: int) -> Message:
-    return Message(MessageType.APPEND, to, 1, 1)
-
-
-def test_those_whose_answers_commit_are_sent_to_first() -> None:
-    quick = QuickFollowers()
-    both = (message(2), message(3))
-    assert quick.split(both, 3) == (both, ()), "nobody is known to be quick yet"
-    quick.committed_by(3)
-    assert quick.split(both, 3) == ((both[1],), (both[0],))
-    quick.committed_by(2)
-    assert quick.split(both, 3) == ((both[0],), (both[1],))
-    four = tuple(message(to) for to in (2, 3, 4, 5))
-    quick.committed_by(5)
-    first, rest = quick.split(four, 5)
-    assert ({one.to for one in first}, {one.to for one in rest}) == ({2, 5}, {3, 4})
-    assert quick.split((), 1) == ((), ())
