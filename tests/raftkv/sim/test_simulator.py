@@ -37,7 +37,7 @@ def test_who_has_the_longest_log_learns_that_a_change_is_done(seed: int) -> None
 
 @pytest.mark.parametrize(
     ("world", "seed"),
-    [(worlds.changing, 45), (worlds.jointly, 34), (worlds.snapshotting, 54)],
+    [(worlds.changing, 45), (worlds.jointly, 34), (worlds.snapshotting, 56)],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_worlds(world: worlds.World, seed: int) -> None:
