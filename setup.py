@@ -24,6 +24,7 @@ EXTENSIONS = {
     "log_frame": [],
     "log_index": [],
     "log_store": [],
+    "log_tail": [],
     "mem_table": [],
     "mvcc_executor": [],
     "mvcc_history": ["lmdb"],

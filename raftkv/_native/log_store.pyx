@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The Raft log in segments: files that are written once from beginning to end, and then recycled.
 
-A write is one frame (`log_frame.pxd`): one `pwrite` and one `fdatasync` over blocks that hold
+A write is one frame (`log_frame.pxd`): one synced write (`log_tail.pxd`) over blocks that hold
 something already, so that the sync concerns no metadata. Every frame repeats hard state and base.
 The log is what its frames say in their order; where each entry is, is kept in memory. What was
 never synced can only be the last frame: it is there as a whole or ignored. An invalid frame with a
@@ -19,11 +19,8 @@ import os
 import secrets
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
-from posix.types cimport off_t
 from raftkv._native.log_frame cimport (
     FRAME_CLOSE,
     FRAME_HEAD_BYTES,
@@ -39,6 +36,7 @@ from raftkv._native.log_frame cimport (
     seal_frame,
 )
 from raftkv._native.log_index cimport LogIndex, Place
+from raftkv._native.log_tail cimport LogTail
 
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.messages import Entry, EntryKind, HardState
@@ -47,36 +45,15 @@ from raftkv.storage.log_directory import LogDirectory
 from raftkv.storage.log_segment import HEADER_BYTES, SegmentHeader
 
 cdef extern from "<unistd.h>" nogil:
-    ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
-    int fdatasync(int fd)
     int close(int fd)
 
 SEGMENT_BYTES_DEFAULT = 16 << 20
 
 cdef enum:
     SEGMENT_BYTES_FIRST = 1 << 20      # so that a small cluster starts at once and stays small
-    BUFFER_BYTES_KEPT = 4 << 20        # a larger one is given back after its frame
     READ_AHEAD_BYTES = 1 << 20
 
 cdef object KINDS = {int(kind): kind for kind in EntryKind}
-
-
-cdef int write_synced(int fd, const uint8_t *data, size_t size, uint64_t offset) noexcept nogil:
-    """Write all of it and sync; 0 or an errno."""
-    cdef ssize_t written
-    while size:
-        written = pwrite(fd, data, size, <off_t>offset)
-        if written < 0:
-            if errno == EINTR:
-                continue
-            return errno
-        data += written
-        size -= written
-        offset += written
-    while fdatasync(fd) != 0:
-        if errno != EINTR:
-            return errno
-    return 0
 
 
 cdef object error_of(str operation, object error):
@@ -91,7 +68,8 @@ cdef class LogStore:
     """See `log_store.pyi` for the contract."""
 
     def __cinit__(self):
-        self.fd = self.read_fd = -1
+        self.read_fd = -1
+        self.tail = LogTail()
 
     def __init__(self, str path, uint64_t segment_bytes=SEGMENT_BYTES_DEFAULT):
         if self.directory is not None:
@@ -126,9 +104,6 @@ cdef class LogStore:
             raise
 
     def __dealloc__(self):
-        free(self.buffer)
-        if self.fd >= 0:
-            close(self.fd)
         if self.read_fd >= 0:
             close(self.read_fd)
 
@@ -208,7 +183,7 @@ cdef class LogStore:
 
         Data in older segments is checked when it is read.
         """
-        cdef int fd = os.open(self.directory.segment_path(sequence), os.O_RDWR | os.O_CLOEXEC)
+        cdef int fd = os.open(self.directory.segment_path(sequence), os.O_RDONLY | os.O_CLOEXEC)
         cdef FrameReader reader = FrameReader(fd, self.capacity, self.state.generation)
         cdef uint64_t place = HEADER_BYTES
         cdef uint64_t before = 0
@@ -222,7 +197,6 @@ cdef class LogStore:
                     self.index.push(reader.records[i].term, sequence, reader.records[i].offset)
                 before = place
                 place += padded(reader.frame.size)
-            self.position = place
             if not is_last:
                 if (place != following.previous_end or self.last != following.last_index
                         or self.state.base_index != following.base_index):
@@ -234,14 +208,11 @@ cdef class LogStore:
                 raise CorruptLogError(
                     self.last + 1,
                     f"the frame at {place} of segment {sequence} is damaged, a later one is not")
-            if before:
-                self.write_again(fd, reader, before)
-            self.fd, fd = fd, -1
+            self.go_on(reader, before, place)
         except EOFError as error:
             raise CorruptLogError(self.last + 1, f"segment {sequence}: {error}") from error
         finally:
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
         return 0
 
     cdef int note(self, const Frame *frame) except -1:
@@ -263,19 +234,25 @@ cdef class LogStore:
         self.is_closed_properly = (frame.flags & FRAME_CLOSE) != 0
         return 0
 
-    def write_again(self, int fd, FrameReader reader, uint64_t offset):
-        """Make the last frame durable: whoever wrote it may not have lived to see it synced.
+    cdef int go_on(self, FrameReader reader, uint64_t last, uint64_t end) except -1:
+        """Write on at `end`, behind the frame at `last` (0: none).
 
-        A sync alone would not do where one has failed: the system may take for clean what it could
-        not write.
+        That frame is made durable: whoever wrote it may not have lived to see it synced. A sync
+        alone would not do where one has failed: the system may take for clean what it could not
+        write.
         """
-        cdef size_t size = get_u32(reader.at(offset, FRAME_HEAD_BYTES) + 4)
-        cdef const uint8_t *frame = reader.at(offset, size)
+        cdef size_t size = padded(get_u32(reader.at(last, FRAME_HEAD_BYTES) + 4)) if last else 0
+        cdef const uint8_t *frame = reader.at(last, size) if last else NULL
         cdef int code
-        with nogil:
-            code = write_synced(fd, frame, size, offset)
-        if code:
-            raise OSError(code, os.strerror(code))
+        self.tail.begin(self.directory.segment_path(self.sequence), last or end, self.capacity)
+        if last:
+            memcpy(self.tail.reserve(size), frame, size)
+            with nogil:
+                code = self.tail.write(size)
+            if code:
+                raise OSError(code, os.strerror(code))
+            self.tail.advance(size)
+        return 0
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -296,7 +273,7 @@ cdef class LogStore:
     def wants_spare(self):
         """Whether `make_spare` would be of use now."""
         return (self.directory is not None and self.failure is None
-                and self.position > self.capacity // 2 and 2 * self.capacity >= self.segment_bytes
+                and self.tail.position > self.capacity // 2 and 2 * self.capacity >= self.segment_bytes
                 and not self.directory.spare_count)
 
     def make_spare(self):
@@ -411,21 +388,14 @@ cdef class LogStore:
 
     # --- writing ---------------------------------------------------------------------------------
 
-    cdef int reserve(self, uint64_t size) except -1:
-        """Have a buffer of `size` bytes, and a segment with that much room."""
+    cdef uint8_t *reserve(self, uint64_t size) except NULL:
+        """Return where to put a frame of `size` bytes together, in a segment with the room."""
         if size > <uint64_t>0xFFFFFFFF - HEADER_BYTES - FRAME_HEAD_BYTES:
             raise ValueError("a write to the log has less than 4 GiB")
-        if size > self.buffer_bytes:
-            free(self.buffer)
-            self.buffer_bytes = 0
-            self.buffer = <uint8_t *>malloc(size)
-            if self.buffer == NULL:
-                raise MemoryError
-            self.buffer_bytes = size
         # Room for one more frame without records stays, so that `close` finds it.
-        if self.position + size + FRAME_HEAD_BYTES > self.capacity:
+        if self.tail.position + size + FRAME_HEAD_BYTES > self.capacity:
             self.begin_segment(HEADER_BYTES + size + FRAME_HEAD_BYTES)
-        return 0
+        return self.tail.reserve(size)
 
     cdef int begin_segment(self, uint64_t needed) except -1:
         """Go on in a new segment of at least `needed` bytes."""
@@ -437,7 +407,7 @@ cdef class LogStore:
             sequence=self.sequence + 1,
             generation=generation,
             capacity_bytes=size,
-            previous_end=self.position,
+            previous_end=self.tail.position,
             base_index=self.state.base_index,
             base_term=self.state.base_term,
             last_index=self.last,
@@ -446,30 +416,27 @@ cdef class LogStore:
             vote=self.state.vote,
             commit=self.state.commit,
         )
-        fd = self.directory.begin_segment(header.sequence, header.encode(), size)
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = fd
+        self.directory.begin_segment(header.sequence, header.encode(), size)
+        self.tail.begin(self.directory.segment_path(header.sequence), HEADER_BYTES, size)
         self.sequence += 1
         self.oldest = self.oldest or 1
         self.capacity = size
-        self.position = HEADER_BYTES
         self.state.generation = generation
         return 0
 
-    cdef int write(self, str operation, Frame *frame) except -1:
-        """Write the frame whose records are in the buffer; on success, let it count."""
+    cdef int write(self, str operation, uint8_t *frame_at, Frame *frame) except -1:
+        """Write the frame whose records are in the reserved bytes; on success, let it count."""
         cdef size_t size = padded(frame.size)
-        cdef uint64_t offset = self.position + FRAME_HEAD_BYTES
-        cdef const uint8_t *record = self.buffer + FRAME_HEAD_BYTES
+        cdef uint64_t offset = self.tail.position + FRAME_HEAD_BYTES
+        cdef const uint8_t *record = frame_at + FRAME_HEAD_BYTES
         cdef uint32_t i
         cdef int code
         self.index.reserve(frame.count)
         frame.generation = self.state.generation
-        memset(self.buffer + frame.size, 0, size - frame.size)
-        seal_frame(self.buffer, frame, self.position)
+        memset(frame_at + frame.size, 0, size - frame.size)
+        seal_frame(frame_at, frame, self.tail.position)
         with nogil:
-            code = write_synced(self.fd, self.buffer, size, self.position)
+            code = self.tail.write(size)
         if code:
             self.fail_with(operation, OSError(code, os.strerror(code)))
         self.note(frame)
@@ -477,16 +444,13 @@ cdef class LogStore:
             self.index.push(get_u64(record), self.sequence, offset)
             offset += RECORD_HEAD_BYTES + get_u32(record + 8)
             record += RECORD_HEAD_BYTES + get_u32(record + 8)
-        self.position += size
-        if self.buffer_bytes > BUFFER_BYTES_KEPT:
-            free(self.buffer)
-            self.buffer = NULL
-            self.buffer_bytes = 0
+        self.tail.advance(size)
         return 0
 
     def append(self, entries, hard_state=None):
         cdef Frame frame = self.state
         cdef uint64_t size = FRAME_HEAD_BYTES
+        cdef uint8_t *frame_at = NULL
         cdef uint8_t *out
         cdef bytes data
         cdef Py_ssize_t i
@@ -504,17 +468,17 @@ cdef class LogStore:
             frame.term, frame.vote = hard_state.term, hard_state.vote
             frame.commit = hard_state.commit
         try:
-            self.reserve(padded(size))
+            frame_at = self.reserve(padded(size))
         except OSError as error:
             self.fail_with("append to the log", error)
-        out = self.buffer + FRAME_HEAD_BYTES
+        out = frame_at + FRAME_HEAD_BYTES
         for entry in entries:
             data = entry.data
             put_record_head(out, entry.term, PyBytes_GET_SIZE(data), entry.checksum, entry.kind)
             memcpy(out + RECORD_HEAD_BYTES, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             out += RECORD_HEAD_BYTES + PyBytes_GET_SIZE(data)
         frame.size = <uint32_t>size
-        self.write("append to the log", &frame)
+        self.write("append to the log", frame_at, &frame)
 
     cdef int write_state(self, str operation, uint64_t base_index, uint64_t base_term,
                          object hard_state, uint32_t flags) except -1:
@@ -530,8 +494,7 @@ cdef class LogStore:
             frame.term, frame.vote = hard_state.term, hard_state.vote
             frame.commit = hard_state.commit
         try:
-            self.reserve(FRAME_HEAD_BYTES)
-            self.write(operation, &frame)
+            self.write(operation, self.reserve(FRAME_HEAD_BYTES), &frame)
             if flags != FRAME_CLOSE:
                 self.index.drop_to(base_index)
                 self.drop_segments()
@@ -582,7 +545,7 @@ cdef class LogStore:
     def close(self):
         if self.directory is None:
             return
-        if self.failure is None and not self.is_closed_properly and self.position > HEADER_BYTES:
+        if self.failure is None and not self.is_closed_properly and self.tail.position > HEADER_BYTES:
             try:
                 self.write_state("close the log", self.state.base_index, self.state.base_term,
                                  None, FRAME_CLOSE)
@@ -594,6 +557,4 @@ cdef class LogStore:
         """Close without a trace of it, as if the process had been killed. Idempotent."""
         self.directory = None
         self.close_read_fd()
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        self.tail.close()

@@ -78,8 +78,8 @@ class LogDirectory:
 
     # --- segments --------------------------------------------------------------------------------
 
-    def begin_segment(self, sequence: int, header: bytes, capacity_bytes: int) -> int:
-        """Make a segment of this size and return its descriptor; durable, name and all.
+    def begin_segment(self, sequence: int, header: bytes, capacity_bytes: int) -> None:
+        """Make a segment of this size; durable, name and all.
 
         A spare is taken where one fits. Takes as long as writing `capacity_bytes` otherwise.
         """
@@ -94,12 +94,10 @@ class LogDirectory:
         try:
             write_all(descriptor, header, 0)
             os.fdatasync(descriptor)
-            os.rename(file, self.segment_path(sequence))
-            self.sync()
-        except BaseException:
+        finally:
             os.close(descriptor)
-            raise
-        return descriptor
+        os.rename(file, self.segment_path(sequence))
+        self.sync()
 
     def make_spare(self) -> None:
         """Make one spare file ahead of its use, unless there is one; slowly, until it is needed."""

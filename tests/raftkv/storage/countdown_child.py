@@ -23,7 +23,13 @@ from raftkv.raft.messages import Entry, EntryKind, HardState
 from raftkv.storage.data_dir import DataDirectory
 from raftkv.storage.errors import CorruptLogError, StorageError
 from tests.raftkv.native.mvcc_store_driver import CLUSTER_ID, MEMBER_ID, MEMORY_DISK, Driver
-from tests.raftkv.storage.faulty_disk import FAIL_ALWAYS, FAIL_ONCE, SHORT_WRITE, FaultyDisk
+from tests.raftkv.storage.faulty_disk import (
+    FAIL_ALWAYS,
+    FAIL_LATE,
+    FAIL_ONCE,
+    SHORT_WRITE,
+    FaultyDisk,
+)
 
 CALLS_MAX = 500
 MAP_BYTES = 1 << 30
@@ -394,6 +400,7 @@ def main() -> None:
             (errno.ENOSPC, FAIL_ONCE),
             (errno.EIO, FAIL_ALWAYS),
             (errno.ENOSPC, SHORT_WRITE),
+            (errno.EIO, FAIL_LATE),
         ):
             n = effects = hidden = 0
             failed = True

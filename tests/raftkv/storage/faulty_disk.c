@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { FAIL_ONCE, FAIL_ALWAYS, SHORT_WRITE };
+enum { FAIL_ONCE, FAIL_ALWAYS, SHORT_WRITE, FAIL_LATE };   /* late: all is written before */
 enum { WRITE = 1, SYNC, TRUNCATE, CREATE, RENAME, UNLINK, MARK };
 
 struct record {          /* followed by `name_size` bytes of name and `size` bytes of data */
@@ -142,6 +142,9 @@ static ssize_t write_at(int fd, const struct iovec *parts, int count, off_t offs
         if (fault_mode == SHORT_WRITE) {
             struct iovec half = {parts[0].iov_base, (parts[0].iov_len + 1) / 2};
             written = real(fd, &half, 1, offset);
+        } else if (fault_mode == FAIL_LATE) {
+            real(fd, parts, count, offset);
+            errno = fault_error;
         }
     } else {
         written = real(fd, parts, count, offset);

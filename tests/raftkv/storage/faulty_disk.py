@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-FAIL_ONCE, FAIL_ALWAYS, SHORT_WRITE = range(3)
+FAIL_ONCE, FAIL_ALWAYS, SHORT_WRITE, FAIL_LATE = range(4)
 
 HERE = Path(__file__).parent
 CHILD_S_MAX = 120

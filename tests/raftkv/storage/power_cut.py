@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +42,12 @@ class Event:
 
 
 def read_recording(path: str) -> list[Event]:
-    events = []
+    """Return all calls in their order; a write that syncs is two: under way, and done.
+
+    Files are numbered anew, as a file system gives a removed one's number to the next.
+    """
+    events: list[Event] = []
+    numbers: dict[int, int] = {}
     content = Path(path).read_bytes()
     at = 0
     while at < len(content):
@@ -50,7 +55,13 @@ def read_recording(path: str) -> list[Event]:
         at += HEAD.size
         name = content[at : at + name_size].decode()
         at += name_size
-        events.append(Event(kind, bool(durable), inode, offset, name, content[at : at + size]))
+        if kind == Kind.CREATE:
+            numbers[inode] = -1 - len(events)
+        inode = numbers.get(inode, inode)
+        event = Event(kind, bool(durable), inode, offset, name, content[at : at + size])
+        if kind == Kind.WRITE and durable:
+            events.append(replace(event, durable=False))
+        events.append(event)
         at += size
     return events
 
@@ -67,7 +78,12 @@ class File:
             self.pending.append((offset, data))
             return
         put(self.certain, offset, data)
-        self.pending = [(at, patched(at, old, offset, data)) for at, old in self.pending]
+        end = offset + len(data)
+        self.pending = [
+            (at, patched(at, old, offset, data))
+            for at, old in self.pending
+            if not offset <= at <= at + len(old) <= end
+        ]
 
     def sync(self) -> None:
         for offset, data in self.pending:

@@ -24,6 +24,8 @@ from raftkv.testing.memory_log import MemoryLog
 from tests.raftkv.native.mvcc_store_driver import MEMORY_DISK
 
 SMALL = 16 << 10
+SECTOR_FRAME = 410
+"""Bytes of an entry with an index of four digits whose frame has 512."""
 
 
 @pytest.fixture
@@ -236,12 +238,17 @@ def test_damage_in_an_older_segment_is_never_served(tmp_path: Path) -> None:
 
 
 def recycled_log(path: Path) -> int:
-    """A killed log whose newest segment is full of frames of an earlier life; its last index."""
+    """A killed log whose newest segment is full of frames of an earlier life; its last index.
+
+    Its last frame ends with a block, as behind it in the same block there are zeros.
+    """
     log = LogStore(str(path), SMALL)
     log.reset(1000, 1)
-    fill(log, 1200, 100)
+    fill(log, 1200, SECTOR_FRAME)
     log.truncate_prefix(1199)
-    fill(log, 1300, 100)
+    fill(log, 1240, SECTOR_FRAME)
+    while sum(frame_places(path)[-1]) % 4096:
+        fill(log, log.last_index + 1, SECTOR_FRAME)
     return log.last_index
 
 
