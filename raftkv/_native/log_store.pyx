@@ -273,8 +273,8 @@ cdef class LogStore:
     def wants_spare(self):
         """Whether `make_spare` would be of use now."""
         return (self.directory is not None and self.failure is None
-                and self.tail.position > self.capacity // 2 and 2 * self.capacity >= self.segment_bytes
-                and not self.directory.spare_count)
+                and self.tail.position > self.capacity // 2
+                and 2 * self.capacity >= self.segment_bytes and not self.directory.spare_count)
 
     def make_spare(self):
         if self.directory is not None:
@@ -545,7 +545,8 @@ cdef class LogStore:
     def close(self):
         if self.directory is None:
             return
-        if self.failure is None and not self.is_closed_properly and self.tail.position > HEADER_BYTES:
+        if (self.failure is None and not self.is_closed_properly
+                and self.tail.position > HEADER_BYTES):
             try:
                 self.write_state("close the log", self.state.base_index, self.state.base_term,
                                  None, FRAME_CLOSE)
