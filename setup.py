@@ -35,6 +35,7 @@ EXTENSIONS = {
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
     "peer_messages": [],
+    "range_path": [],
     "range_reader": ["lmdb"],
     "snapshot_reader": ["lmdb"],
     "snapshot_writer": ["lmdb"],

@@ -55,7 +55,7 @@ from raftkv._native.state_tree cimport (
     read_be32,
     read_be64,
 )
-from raftkv._native.wire cimport buffer_free, span_size, write_varint_field
+from raftkv._native.wire cimport buffer_free, span_of, span_size, write_varint_field
 
 from raftkv._native.state_flusher import RECORD_PREFIX
 from raftkv.errors import ErrorCode, StoreCorruptError, StoreError, StoreIOError
@@ -78,13 +78,6 @@ cdef int64_t LEASE_TTL_S_MAX = 9_000_000_000
 
 live_stores = 0
 """Stores not yet closed in this process."""
-
-
-cdef inline Span span_of(bytes data) noexcept:
-    cdef Span span
-    span.at = <const uint8_t *>data
-    span.end = span.at + len(data)
-    return span
 
 
 cdef inline bytes taken(Buffer *out):

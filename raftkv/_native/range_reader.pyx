@@ -23,7 +23,7 @@ from raftkv._native.mvcc_view cimport (
     close_merge,
     key_value_size,
 )
-from raftkv._native.wire cimport Span, buffer_free, varint_size, write_varint_field
+from raftkv._native.wire cimport Span, buffer_free, span_of, varint_size, write_varint_field
 
 from raftkv.errors import ErrorCode, StoreError
 
@@ -31,13 +31,6 @@ cdef enum:
     TAG_KVS = 18
     TAG_MORE = 24
     TAG_COUNT = 32
-
-
-cdef inline Span span_of(bytes data) noexcept:
-    cdef Span span
-    span.at = <const uint8_t *>data
-    span.end = span.at + len(data)
-    return span
 
 
 cdef class RangeReader:

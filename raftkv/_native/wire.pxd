@@ -27,6 +27,13 @@ cdef struct Buffer:
 cdef inline size_t span_size(Span span) noexcept nogil:
     return <size_t>(span.end - span.at)
 
+# Good for as long as the bytes object lives.
+cdef inline Span span_of(bytes data) noexcept:
+    cdef Span span
+    span.at = <const uint8_t *>data
+    span.end = span.at + len(data)
+    return span
+
 cdef inline size_t varint_size(uint64_t value) noexcept nogil:
     cdef size_t size = 1
     while value >= 128:

@@ -20,6 +20,7 @@ from typing import cast
 from google.protobuf.message import Message
 
 from raftkv._native.http2 import MethodTable, Stream, StreamHandler
+from raftkv._native.range_path import RangePath
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
 from raftkv.rpc.auth_call import GuardedCall, UnaryCall
@@ -55,6 +56,9 @@ class AuthGate:
 
     def unary(self, path: str, handler: UnaryHandler) -> UnaryHandler:
         """Return a handler that lets through to `handler` what is allowed."""
+        if isinstance(handler, RangePath):  # which does nothing itself while there are users
+            handler.slow_handle = self.unary(path, handler.slow_handle)
+            return handler
         auth, rule = self._auth, None if path in FREE else rule_for(path)
         # rpc/kv has a cheaper way to notice that its reads were asked while there were no users.
         is_judged_late = rule is not None and rule.reads is always and not path.startswith(KV)

@@ -348,7 +348,7 @@ class Member:
             self.proposals.flush(self.node.term, now, self._propose)
             self.reads.begin(now, self._ask_read_index)
             self._do_what_is_owed()
-            self.reads.serve(self.node.applied_index)
+            self.reads.serve(self.node.applied_index, self.on_turn_end)
             self.hub.publish()
             if self._notice.is_due(now):
                 self.on_turn_end()

@@ -2,7 +2,7 @@
 
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode
-from raftkv.server.reads import RETRY_S, ReadRounds
+from raftkv.server.reads import RETRY_S, ROUNDS_MAX, SENT_TOGETHER, ReadRounds
 
 
 class Reader:
@@ -35,6 +35,9 @@ def serve(waiter: Waiter, request: bytes) -> None:
     waiter.reply(request)
 
 
+def nothing() -> None: ...
+
+
 def test_one_round_serves_all_that_waited_for_it() -> None:
     rounds, ask, readers = ReadRounds(50, 5.0), Asked(), [Reader(), Reader()]
     for reader in readers:
@@ -42,26 +45,39 @@ def test_one_round_serves_all_that_waited_for_it() -> None:
     rounds.begin(0.0, ask)
     assert ask.contexts == [50]
     rounds.confirm(50, 10)
-    rounds.serve(9)
+    rounds.serve(9, nothing)
     assert readers[0].told == []
-    rounds.serve(10)
+    rounds.serve(10, nothing)
     assert [reader.told for reader in readers] == [[b"r"], [b"r"]]
 
 
-def test_a_read_that_comes_during_a_round_waits_for_the_next() -> None:
-    rounds, ask, early, late = ReadRounds(50, 5.0), Asked(), Reader(), Reader()
-    rounds.add(serve, early, b"early")
-    rounds.begin(0.0, ask)
-    rounds.add(serve, late, b"late")
-    rounds.begin(0.1, ask)
-    assert ask.contexts == [50]
+def test_a_read_that_comes_during_a_round_is_of_another() -> None:
+    rounds, ask = ReadRounds(50, 5.0), Asked()
+    readers = [Reader() for _ in range(ROUNDS_MAX + 1)]
+    for reader in readers:
+        rounds.add(serve, reader, b"r")
+        rounds.begin(0.0, ask)
+    assert ask.contexts == list(range(50, 50 + ROUNDS_MAX)), "so many are under way"
+    assert rounds.count == ROUNDS_MAX + 1
     rounds.confirm(50, 1)
-    rounds.serve(5)
-    assert (early.told, late.told) == ([b"early"], [])
+    rounds.serve(5, nothing)
+    assert [bool(reader.told) for reader in readers] == [True] + [False] * ROUNDS_MAX
     rounds.begin(0.2, ask)
-    rounds.confirm(51, 5)
-    rounds.serve(5)
-    assert late.told == [b"late"]
+    rounds.confirm(50 + ROUNDS_MAX, 5)
+    rounds.serve(5, nothing)
+    assert all(reader.told for reader in readers), "a later answer is good for earlier reads"
+    assert rounds.count == 0
+
+
+def test_answers_leave_while_others_are_made() -> None:
+    rounds, ask, sent = ReadRounds(50, 5.0), Asked(), []
+    readers = [Reader() for _ in range(2 * SENT_TOGETHER + 1)]
+    for reader in readers:
+        rounds.add(serve, reader, b"r")
+    rounds.begin(0.0, ask)
+    rounds.confirm(50, 1)
+    rounds.serve(1, lambda: sent.append(sum(bool(reader.told) for reader in readers)))
+    assert sent == [SENT_TOGETHER, 2 * SENT_TOGETHER, 2 * SENT_TOGETHER + 1]
 
 
 def test_answers_to_other_questions_are_ignored() -> None:
@@ -69,7 +85,7 @@ def test_answers_to_other_questions_are_ignored() -> None:
     rounds.add(serve, reader, b"r")
     rounds.begin(0.0, ask)
     rounds.confirm(49, 1)
-    rounds.serve(100)
+    rounds.serve(100, nothing)
     assert reader.told == []
 
 
@@ -81,7 +97,7 @@ def test_a_lost_question_is_asked_again_and_any_of_its_answers_is_good() -> None
     assert ask.contexts == [50, 51]
     rounds.confirm(50, 3)
     rounds.confirm(51, 4)
-    rounds.serve(3)
+    rounds.serve(3, nothing)
     assert reader.told == [b"r"]
 
 
