@@ -35,6 +35,8 @@ EXTENSIONS = {
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
     "peer_messages": [],
+    "kv_path": [],
+    "put_path": [],
     "range_path": [],
     "range_reader": ["lmdb"],
     "snapshot_reader": ["lmdb"],

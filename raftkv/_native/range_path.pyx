@@ -3,47 +3,28 @@
 from cpython.list cimport PyList_GET_SIZE
 
 from raftkv._native.http2_stream cimport Stream
+from raftkv._native.kv_path cimport KvPath
 from raftkv._native.mvcc_request cimport RangeRequest, check_range_request, parse_range
 from raftkv._native.wire cimport span_of
 
 __all__ = ["RangePath"]
 
 
-cdef class RangePath:
-    """A unary handler. What it does not see to itself, it leaves to `slow_handle` and `slow_serve`.
+cdef class RangePath(KvPath):
+    """The path of KV.Range."""
 
-    Those are the plain twins: they answer everything, and equally.
-    """
-
-    def __cinit__(
-        self, store, node, auth, alarms, reads, Py_ssize_t reads_max, wake, serve_now,
-        budget, slow_handle, slow_serve,
-    ):
+    def __init__(self, member, slow_handle, store, Py_ssize_t reads_max, budget, serve_now,
+                 slow_serve):
+        KvPath.__init__(self, member, slow_handle)
         self.store = store
-        self.node = node
-        self.auth = auth
-        self.alarms = alarms
-        self.member_id = node.id
-        self.reads = reads
-        self.waiting = reads.waiting
+        self.reads = member.reads
+        self.waiting = member.reads.waiting
         self.waiting_max = reads_max // 2
-        self.wake = wake
-        self.serve_now = serve_now
+        self.wake = member.wake
         self.budget = budget
-        self.slow_handle = slow_handle
+        self.serve_now = serve_now
         self.slow_serve = slow_serve
         self.own_serve = self.serve
-
-    cdef bint is_open(self) except -1:
-        """Whether this member serves whoever asks."""
-        cdef object configuration
-        if self.auth.stamp is not None or self.alarms.is_corrupt or not self.node.leader_id:
-            return False
-        configuration = self.node.configuration
-        if configuration is not self.configuration:
-            self.votes = self.member_id in configuration.all_voters
-            self.configuration = configuration
-        return self.votes
 
     cdef bint is_full(self) except -1:
         """Whether too many reads wait: looked at as the list begins to fill, and as it ends to."""

@@ -20,7 +20,7 @@ from typing import cast
 from google.protobuf.message import Message
 
 from raftkv._native.http2 import MethodTable, Stream, StreamHandler
-from raftkv._native.range_path import RangePath
+from raftkv._native.kv_path import KvPath
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
 from raftkv.rpc.auth_call import GuardedCall, UnaryCall
@@ -56,7 +56,7 @@ class AuthGate:
 
     def unary(self, path: str, handler: UnaryHandler) -> UnaryHandler:
         """Return a handler that lets through to `handler` what is allowed."""
-        if isinstance(handler, RangePath):  # which does nothing itself while there are users
+        if isinstance(handler, KvPath):  # which does nothing itself while there are users
             handler.slow_handle = self.unary(path, handler.slow_handle)
             return handler
         auth, rule = self._auth, None if path in FREE else rule_for(path)

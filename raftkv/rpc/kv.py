@@ -6,6 +6,7 @@ from google.protobuf.message import DecodeError
 
 from raftkv._native.http2 import MethodTable, Stream
 from raftkv._native.mvcc_store import MvccStore
+from raftkv._native.put_path import PutPath
 from raftkv._native.range_path import RangePath
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ERRORS, ErrorCode, StoreIOError
@@ -37,36 +38,36 @@ class KvService:
         self._turn = TurnBudget()
         self._large_ranges = LargeRanges(store) if isinstance(store, MvccStore) else None
         self._bytes_max = member.config.request_bytes_max
-        self.put_count = self.delete_count = self.txn_count = self._slow_range_count = 0
-        self._range_path = self._make_range_path()
+        self.delete_count = self.txn_count = self._slow_put_count = self._slow_range_count = 0
+        self._put_path: PutPath | None = None
+        self._range_path: RangePath | None = None
+        """How most requests go; not with the plain store."""
+        if isinstance(store, MvccStore):
+            self._put_path = PutPath(member, self.put, self._bytes_max)
+            self._range_path = RangePath(
+                member,
+                self.range,
+                store,
+                READS_MAX,
+                self._turn,
+                self._serve_now,
+                self._serve_range,
+            )
 
     def register(self, methods: MethodTable) -> None:
         """Add the methods of the service."""
         service = b"/etcdserverpb.KV/"
-        methods.unary(service + b"Put", self.put)
+        methods.unary(service + b"Put", self._put_path or self.put)
         methods.unary(service + b"Range", self._range_path or self.range)
         methods.unary(service + b"DeleteRange", self.delete_range)
         methods.unary(service + b"Txn", self.txn)
         methods.unary(service + b"Compact", self.compact)
 
-    def _make_range_path(self) -> RangePath | None:
-        """Return what answers most ranges more quickly than `range`; the plain store has none."""
-        member = self._member
-        if not isinstance(self._store, MvccStore):
-            return None
-        return RangePath(
-            self._store,
-            member.node,
-            member.auth,
-            member.cluster.alarms,
-            member.reads,
-            READS_MAX,
-            member.wake,
-            self._serve_now,
-            self._turn,
-            self.range,
-            self._serve_range,
-        )
+    @property
+    def put_count(self) -> int:
+        """Puts that were asked for."""
+        quick = 0 if self._put_path is None else self._put_path.count
+        return self._slow_put_count + quick
 
     @property
     def range_count(self) -> int:
@@ -76,7 +77,7 @@ class KvService:
 
     def put(self, stream: Stream, message: bytes) -> None:
         """Propose a put."""
-        self.put_count += 1
+        self._slow_put_count += 1
         self._write(CommandKind.PUT, self._store.check_put(message), stream, message)
 
     def delete_range(self, stream: Stream, message: bytes) -> None:

@@ -90,7 +90,9 @@ class Proposals:
         self.failed_count = 0
         self._next_id = first_batch_id
         self._stamp: bytes | None = None
-        self._gathering = CommandBatch()
+        self.gathering = CommandBatch()
+        """Takes commands; while there is no stamp, plain ones may be added to it from elsewhere,
+        where `has_room`. Who makes it larger than `batch_bytes_max` calls `close_batch`."""
         self._sealed: deque[Batch] = deque()
         self._in_flight: dict[int, Batch] = {}
         """By id, hence in the order of proposing and of deadlines."""
@@ -101,7 +103,7 @@ class Proposals:
     @property
     def pending_count(self) -> int:
         """Commands without an answer."""
-        return self._pending_commands + len(self._gathering)
+        return self._pending_commands + len(self.gathering)
 
     @property
     def has_postponed(self) -> bool:
@@ -110,8 +112,8 @@ class Proposals:
 
     def set_stamp(self, stamp: bytes | None) -> None:
         """Begin every later batch with this stamp (None: with none); see `auth_stamp`."""
-        self._seal(self._gathering)
-        self._gathering = CommandBatch()
+        self._seal(self.gathering)
+        self.gathering = CommandBatch()
         self._stamp = stamp
 
     @property
@@ -129,30 +131,39 @@ class Proposals:
 
         The caller sees to it that `flush` runs at the end of the turn.
         """
-        gathering = self._gathering
+        gathering = self.gathering
         if self._stamp is not None and not self._is_allowed(waiter):
             fail_with(waiter, ErrorCode.AUTH_OLD_REVISION)
             return False
-        if (
-            self.pending_count >= self.limits.commands_max
-            or self._pending_bytes + gathering.size_bytes >= self.limits.bytes_max
-        ):
+        if not self.has_room:
             fail_with(waiter, ErrorCode.REQUEST_TOO_MANY_REQUESTS)
             return False
         if kind in ALONE or (kind in JUDGED_BY_NAME and self._stamp is not None):
-            self._seal(self._gathering)
+            self._seal(self.gathering)
             alone = CommandBatch()
             self._put_stamp(alone, CHECKED.get() if kind in JUDGED_BY_NAME else None)
             alone.add(kind, payload, waiter)
-            self._gathering = CommandBatch()
+            self.gathering = CommandBatch()
             self._seal(alone)
             return True
         self._put_stamp(gathering)
         gathering.add(kind, payload, waiter)
         if gathering.size_bytes >= self.limits.batch_bytes_max:
-            self._seal(gathering)
-            self._gathering = CommandBatch()
+            self.close_batch()
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more command may wait."""
+        return (
+            self.pending_count < self.limits.commands_max
+            and self._pending_bytes + self.gathering.size_bytes < self.limits.bytes_max
+        )
+
+    def close_batch(self) -> None:
+        """Let what was gathered be a batch; the next command begins another."""
+        self._seal(self.gathering)
+        self.gathering = CommandBatch()
 
     def _is_allowed(self, waiter: Waiter) -> bool:
         """Tell whether a command was checked under the present stamp, or is the member's own."""
@@ -181,9 +192,9 @@ class Proposals:
 
     def flush(self, term: int, now: float, propose: Callable[[Batch], Fate]) -> None:
         """Propose everything gathered, in order, for the leader of `term`."""
-        if len(self._gathering):
-            self._seal(self._gathering)
-            self._gathering = CommandBatch()
+        if len(self.gathering):
+            self._seal(self.gathering)
+            self.gathering = CommandBatch()
         while self._sealed:
             batch = self._sealed[0]
             if not batch.deadline:
@@ -251,8 +262,8 @@ class Proposals:
 
     def close(self) -> None:
         """Fail everything: the member stops."""
-        self._seal(self._gathering)
-        self._gathering = CommandBatch()
+        self._seal(self.gathering)
+        self.gathering = CommandBatch()
         for batch in (*self._in_flight.values(), *self._sealed):
             self._fail(batch, ErrorCode.STOPPED)
         self._in_flight.clear()

@@ -62,6 +62,14 @@ class Quota:
     def _measure(self) -> None:
         self._used = self._store.db_size()[1] + self._store.table_bytes
 
+    def reserve(self, payload_bytes: int) -> bool:
+        """Count puts of so many bytes in advance; False where each must be looked at."""
+        if self._limit_bytes:
+            if self._used + payload_bytes * COST_PER_BYTE_MAX >= self._limit_bytes:
+                return False
+            self._used += payload_bytes  # until it is measured again
+        return True
+
     def refuses(self, kind: int, payload: bytes) -> bool:
         """Tell whether a command must not be proposed; at the quota, have the alarm armed."""
         if self._alarms.is_out_of_space:
