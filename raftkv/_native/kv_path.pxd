@@ -1,4 +1,4 @@
-# What the short ways of requests have in common: when they are open, and to whom they leave the rest.
+# What the short ways of requests have in common: when they are open, and who gets the rest.
 
 cdef class KvPath:
     cdef object node              # knows the leader, the term, and who votes
