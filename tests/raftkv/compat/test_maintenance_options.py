@@ -176,7 +176,8 @@ async def test_the_quota(tmp_path: Path) -> None:
         written = []
         for endpoint in (etcd, raftkv):
             async with opened(endpoint) as channel:
-                written.append(await check_quota(Side(channel)))
+                side = Side(channel)
+                written.append(await check_quota(side, counts_nested=endpoint == raftkv))
                 if endpoint == raftkv:  # etcd 3.5 refuses transactions that only delete, too
                     await check_deletions(Side(channel))
     assert written[1] <= 45, "etcd looks at its file, which grows later than what it is given"
@@ -189,8 +190,11 @@ async def check_deletions(side: Side) -> None:
     assert isinstance(await side.answer(*txn([], [delete(b"big")])), str)
 
 
-async def check_quota(side: Side) -> int:
-    """Write until it is refused; returns how many writes that took."""
+async def check_quota(side: Side, *, counts_nested: bool) -> int:
+    """Write until it is refused; returns how many writes that took.
+
+    To etcd 3.5, what is nested costs nothing, and so is taken while its file is not quite full.
+    """
     refused = status_of(ErrorCode.NO_SPACE)
     member = (await side.ask(*STATUS)).header.member_id
     for number in range(200):
@@ -206,7 +210,8 @@ async def check_quota(side: Side) -> int:
     assert [(one.memberID, one.alarm) for one in armed.alarms] == [(member, pb.NOSPACE)]
     assert await side.answer(*put(b"small")) == refused
     assert await side.answer(*txn([], [put(b"small")])) == refused
-    assert await side.answer(*txn([], [txn([], [put(b"small")])])) == refused
+    if counts_nested:
+        assert await side.answer(*txn([], [txn([], [put(b"small")])])) == refused
     assert await side.answer(*grant(7)) == refused
     assert isinstance(await side.answer(*get(b"big", count_only=True)), str)
     await side.ask(*delete(b"big"))
