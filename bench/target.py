@@ -77,6 +77,8 @@ class Target:
     tables: dict[bytes, array[int]] = field(default_factory=dict)
     """Prefix -> the last known revision of each of its keys."""
     filled_revision: int = 0
+    filled_resident_mb: float = 0.0
+    """Of the largest member, as it was when first asked for: the rounds write more."""
     leases: array[int] = field(default_factory=lambda: array("q"))
 
     def find_leader(self) -> None:
