@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from raftkv.raft.messages import Entry, EntryKind, HardState, entry_checksum
 from raftkv.storage.errors import CorruptLogError
@@ -62,6 +63,9 @@ def read_log(path: Path) -> StoredLog:
         log.base_index + len(found),
     ):
         raise CorruptLogError(log.base_index + 1, "entries are missing")
+    for entry in found:  # what is dropped may be of any kind
+        if entry.kind not in KINDS:
+            raise CorruptLogError(entry.index, f"unknown kind {entry.kind}")
     log.entries = found
     return log
 
@@ -122,11 +126,12 @@ def _frame(segment: bytes, place: int, generation: int) -> tuple[int, _Frame] | 
         at += RECORD.size
         data = segment[at : at + length]
         at += length
-        if at > end or kind not in KINDS:
+        if at > end:
             return None
         if entry_checksum(entry_term, index, kind, data) != own:
             return None
-        entries.append(Entry(entry_term, index, EntryKind(kind), data, own))
+        known = EntryKind(kind) if kind in KINDS else cast(EntryKind, kind)
+        entries.append(Entry(entry_term, index, known, data, own))
     if at != end or actual != checksum:
         return None
     return size, (flags, (base[0], base[1]), HardState(term, vote, commit), entries)
