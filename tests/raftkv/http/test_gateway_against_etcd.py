@@ -2,32 +2,17 @@
 
 import http.client
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from raftkv.testing.process_cluster import ProcessCluster
 from tests.raftkv.http import gateway_requests as requests
-from tests.raftkv.http.conftest import running_etcd, running_member
 from tests.raftkv.http.gateway_requests import Request
 
 IDS = {"cluster_id", "member_id", "raft_term"}
 STATUS_OF_36 = {412: 400, 408: 499}
 """What etcd 3.6's gateway says where that of 3.5, which runs here, said something else."""
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessCluster]:
-    """A member to which nobody else writes: revisions are compared, too."""
-    with running_member(tmp_path_factory.mktemp("gateway-member")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def real_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_etcd(tmp_path_factory.mktemp("gateway-etcd")) as endpoint:
-        yield endpoint
 
 
 def answer(endpoint: str, request: Request) -> tuple[int, str, Any]:
