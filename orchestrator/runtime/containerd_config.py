@@ -9,8 +9,8 @@ from pathlib import Path
 from orchestrator.images.busybox import PAUSE_IMAGE
 from orchestrator.runtime.pod_network import bridge_name
 
-SOCKET_PATH_BYTES_MAX = 107
-"""`sun_path` of a unix socket, its final zero byte not counted (unix(7))."""
+SOCKET_PATH_BYTES_MAX = 104
+"""The longest path containerd listens on: its own bound, below the 107 of unix(7) on Linux."""
 
 CNI_BINARY_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 """Debian's place of the CNI plugins, and everybody else's."""

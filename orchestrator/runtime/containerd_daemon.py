@@ -66,11 +66,20 @@ class ContainerdDaemon:
         """Start containerd and return once its CRI service answers.
 
         One that a crashed predecessor left running on the same directory is cleared first.
-        Raises RuntimeFailure where something is missing or it does not come up in time.
+        Raises RuntimeFailure where something is missing or it does not come up in time; what had
+        started is then gone again.
         """
         missing = missing_requirements()
         if missing:
             raise RuntimeFailure(f"containerd cannot run here; missing: {', '.join(missing)}")
+        try:
+            await self._launch()
+            await self._wait_ready()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _launch(self) -> None:
         layout = self.layout
         leftovers.clear(layout)
         for directory in (layout.directory, layout.run, layout.cni_conf, layout.cni_leases):
@@ -93,7 +102,6 @@ class ContainerdDaemon:
                 # A Ctrl-C at the terminal is for us; containerd goes after its containers.
                 start_new_session=True,
             )
-        await self._wait_ready()
 
     async def _wait_ready(self) -> None:
         assert self._process is not None

@@ -19,9 +19,9 @@ from orchestrator.images.busybox import (
     pause_image,
 )
 from orchestrator.images.oci_archive import write_archive
-from orchestrator.runtime import leftovers
+from orchestrator.runtime import containerd_config, leftovers
 from orchestrator.runtime.containerd import ContainerdRuntime
-from orchestrator.runtime.containerd_config import ContainerdLayout
+from orchestrator.runtime.containerd_config import SOCKET_PATH_BYTES_MAX, ContainerdLayout
 from orchestrator.runtime.containerd_daemon import ContainerdDaemon, missing_requirements
 from orchestrator.runtime.pod_network import IP_FORWARD, IP_FORWARD_USERS
 from orchestrator.runtime.protocol import (
@@ -30,6 +30,7 @@ from orchestrator.runtime.protocol import (
     ContainerStatus,
     ImageMissing,
     ResourceConfig,
+    RuntimeFailure,
     SandboxConfig,
 )
 
@@ -203,3 +204,32 @@ async def test_a_long_path_moves_the_sockets_only(tmp_path: Path) -> None:
     layout = ContainerdLayout(tmp_path / ("x" * 100))
     assert layout.run.parent == Path("/run")
     assert layout.root.is_relative_to(tmp_path)
+
+
+@pytest.mark.slow
+async def test_the_longest_near_path_starts_and_one_more_byte_moves(
+    tmp_path: Path, forwarding: None
+) -> None:
+    """containerd itself says where the bound is: both sides of it have to start."""
+    near = len(str(tmp_path / "run/containerd.sock.ttrpc")) + 1
+    longest = tmp_path / ("x" * (SOCKET_PATH_BYTES_MAX - near))
+    for directory, is_near in ((longest, True), (Path(f"{longest}x"), False)):
+        daemon = ContainerdDaemon(directory)
+        assert daemon.layout.run.is_relative_to(tmp_path) is is_near
+        await daemon.start()
+        await daemon.stop()
+        assert traces(daemon.layout) == []
+
+
+@pytest.mark.slow
+async def test_one_that_does_not_start_leaves_nothing(
+    tmp_path: Path, forwarding: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containerd_config, "SOCKET_PATH_BYTES_MAX", 4096)
+    daemon = ContainerdDaemon(tmp_path / ("x" * 100))
+    with pytest.raises(RuntimeFailure, match="socket path too long"):
+        await daemon.start()
+    assert traces(daemon.layout) == []
+    assert not any(
+        str(daemon.layout.directory) in user.read_text() for user in IP_FORWARD_USERS.glob("*.user")
+    )
