@@ -64,6 +64,8 @@ def handle_vote_request(state: RaftState, message: Message) -> None:
     if granted and not pre:
         state.election_elapsed = 0
         state.vote = message.sender
+    elif not pre and state.role is Role.CANDIDATE:
+        _yield_to_better(state, message)
     answer = Message(
         MessageType.PRE_VOTE_RESPONSE if pre else MessageType.VOTE_RESPONSE,
         message.sender,
@@ -75,6 +77,18 @@ def handle_vote_request(state: RaftState, message: Message) -> None:
     )
     # A vote vouches for what must survive a crash; a pre-vote promises nothing.
     (state.outbox if pre else state.after_persist).append(answer)
+
+
+def _yield_to_better(state: RaftState, message: Message) -> None:
+    """As a candidate, let a rival of the same term be first in the next, if it has more entries.
+
+    Where each campaigns in a configuration that the other does not count in any more, ours asks for
+    no vote that it could get, and takes the term of each campaign that could win.
+    """
+    log = state.log
+    if (message.log_term, message.index) > (log.last_term, log.last_index):
+        state.election_elapsed = 0
+        state.randomized_timeout = 2 * state.config.election_timeout_ticks  # longer than its own
 
 
 def learn_from_answer(state: RaftState, message: Message) -> None:

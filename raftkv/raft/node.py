@@ -311,10 +311,10 @@ class RaftNode:
             case MessageType.APPEND | MessageType.HEARTBEAT if (
                 state.config.check_quorum or state.config.pre_vote
             ):
-                # Any answer would do; this one promises nothing, should the sender lead our term.
-                state.outbox.append(
-                    Message(MessageType.HEARTBEAT_RESPONSE, message.sender, state.id, state.term)
-                )
+                self._tell_term(message.sender)
+            case MessageType.VOTE:
+                # A candidate that we would not ask for its vote learns of our term by this alone.
+                self._tell_term(message.sender)
             case MessageType.PRE_VOTE:
                 state.outbox.append(
                     Message(
@@ -331,6 +331,11 @@ class RaftNode:
                 snapshots.handle_late(state, message)
             case _:
                 pass
+
+    def _tell_term(self, member: int) -> None:
+        """Answer what promises nothing, should the receiver lead our term or ask for its votes."""
+        state = self._state
+        state.outbox.append(Message(MessageType.HEARTBEAT_RESPONSE, member, state.id, state.term))
 
     def _step_term(self, message: Message) -> None:
         """Take a message of our own term."""

@@ -55,6 +55,37 @@ def test_votes_go_to_logs_that_are_up_to_date(index: int, log_term: int, refused
     assert answer.reject is refused
 
 
+def test_a_candidate_of_an_old_term_learns_of_ours() -> None:
+    """Raft §5.1; by a message that is no vote, should it campaign in our term meanwhile."""
+    driven = Driven(terms=[4])
+    driven.step(MessageType.VOTE, 3, 2, index=7, log_term=1)
+    driven.sync()
+    [answer] = driven.drain(MessageType.HEARTBEAT_RESPONSE)
+    assert (answer.to, answer.term) == (3, 4)
+    assert driven.sent == []
+
+
+@pytest.mark.parametrize(
+    ("index", "log_term", "waits"), [(2, 1, True), (1, 2, True), (1, 1, False)]
+)
+def test_a_candidate_lets_a_rival_with_more_entries_be_first(
+    index: int, log_term: int, waits: bool
+) -> None:
+    """Its own next campaign is later than that of whoever campaigned just now."""
+    driven = Driven(terms=[1], pre_vote=False)
+    driven.node.campaign()
+    driven.sync()
+    for _ in range(5):
+        driven.node.tick()
+    driven.step(MessageType.VOTE, 3, 2, index=index, log_term=log_term)
+    timeout = RaftConfig(id=1).election_timeout_ticks
+    for _ in range(2 * timeout - 1):
+        driven.node.tick()
+    assert driven.node.term == (2 if waits else 3)
+    driven.node.tick()
+    assert driven.node.term == 3
+
+
 def test_pre_vote_changes_nothing() -> None:
     """Neither the asker's nor the asked one's term moves (Raft dissertation §9.6)."""
     driven = Driven(terms=[1])
