@@ -25,6 +25,8 @@ PEER_PORT = 2380
 FREEZE_S = (0.02, 0.6)
 LOSS_PERCENT = 25
 CLOCK_RATES = (0.8, 0.9, 1.1, 1.25)
+ENDING_S = 2.0
+"""How long a member takes to stop that found its disk full just before it was freed."""
 
 
 @dataclass(slots=True)
@@ -166,14 +168,16 @@ def _fill_disk(one: Injection) -> None:
 def _free_disk(one: Injection) -> None:
     """A member without room may serve, refuse, or stop with the exit code that says why."""
     one.isolated.free_disk(one.member)
-    if not one.cluster.runs(one.member):
-        code = one.cluster.wait(one.member)
-        if code != ExitCode.STORAGE:
-            raise Violation(
-                "a full disk stops a member cleanly",
-                f"member {one.member} exited with {code}:\n{one.cluster.log_tail(one.member)}",
-            )
-        one.cluster.start(one.member)
+    try:
+        code = one.cluster.wait(one.member, ENDING_S)
+    except subprocess.TimeoutExpired:
+        return
+    if code != ExitCode.STORAGE:
+        raise Violation(
+            "a full disk stops a member cleanly",
+            f"member {one.member} exited with {code}:\n{one.cluster.log_tail(one.member)}",
+        )
+    one.cluster.start(one.member)
 
 
 def _slow_disk(one: Injection) -> None:
