@@ -101,7 +101,7 @@ def check_leaks(folder):
         gc.collect()                # a cycle is no leak, though one a request would be a pity
         sizes.append(__sanitizer_get_current_allocated_bytes())
     grown = min(after - before for before, after in pairwise(sizes[LEAK_ROUNDS // 2:]))
-    print(f"leaks: {len(inputs)} inputs, {LEAK_ROUNDS} rounds; the last leave {grown} bytes or more")
+    print(f"leaks: {len(inputs)} inputs, {LEAK_ROUNDS} rounds; the last leave {grown} bytes each")
     if grown > LEAK_BYTES_A_RUN * len(inputs):
         raise MemoryError(f"allocated after each round: {sizes}")
 

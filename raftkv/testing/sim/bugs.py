@@ -42,7 +42,7 @@ BUGS = (
     Bug(core.vote_not_persisted, worlds.colliding, 60),
     Bug(core.vote_for_anyone, worlds.ordinary, 10),
     Bug(core.vote_twice, worlds.colliding, 20),
-    Bug(core.commit_old_term_by_counting, worlds.harsh, 30, first_seed=130),
+    Bug(core.commit_old_term_by_counting, worlds.harsh, 30, first_seed=20),
     Bug(core.commit_with_a_minority, worlds.ordinary, 10),
     Bug(core.acknowledge_before_sync, worlds.harsh, 80),
     Bug(core.count_oneself_before_sync, worlds.harsh, 30, first_seed=30),
