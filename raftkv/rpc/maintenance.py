@@ -64,13 +64,12 @@ class MaintenanceService:
             await member.read_barrier()
             found = alarms.armed(request.memberID, request.alarm)
             return pb.AlarmResponse(header=member.header(), alarms=found)
-        was_armed = alarms.armed(request.memberID, request.alarm)
         if request.alarm == pb.NONE:
             return pb.AlarmResponse(header=member.header())
-        await member.propose_and_wait(CommandKind.ALARM, request.SerializeToString())
-        armed = request.action == pb.AlarmRequest.ACTIVATE
-        changed = [pb.AlarmMember(memberID=request.memberID, alarm=request.alarm)]
-        return pb.AlarmResponse(header=member.header(), alarms=changed if armed else was_armed)
+        answer = await member.propose_and_wait(CommandKind.ALARM, request.SerializeToString())
+        response = pb.AlarmResponse.FromString(answer)
+        response.header.CopyFrom(member.header())
+        return response
 
     async def defragment(
         self, _request: pb.DefragmentRequest, _stream: Stream

@@ -69,7 +69,7 @@ class ClusterState:
         if kind == CommandKind.MEMBER_RECORD:
             self._apply_records(data)
         elif kind == CommandKind.ALARM:
-            self._apply_alarms(data)
+            return self._apply_alarm(data)
         elif kind == CommandKind.DOWNGRADE:
             self.apply_downgrade(data)
         elif kind == CommandKind.LEASE_TERMS:
@@ -93,16 +93,22 @@ class ClusterState:
             log.info("published member", extra={"member": f"{self._member_id:x}"})
             self.on_published()
 
-    def _apply_alarms(self, data: bytes) -> None:
-        """Apply a batch of requests to arm or disarm."""
-        for kind, payload in read_commands(data):
-            if kind != CommandKind.ALARM:
-                continue
-            request = pb.AlarmRequest.FromString(payload)
-            rows = self.alarms.apply(request)
-            if rows:
-                log.warning("alarm", extra={"request": str(request).replace("\n", " ")})
-                self._put(rows)
+    def _apply_alarm(self, data: bytes) -> bytes:
+        """Apply a batch's one request to arm or disarm; returns the answer, but for its header.
+
+        It lists what is armed now or was disarmed by this. Only here is it known whether there was
+        anything to disarm: a member that just started may be behind when it proposes.
+        """
+        ((_, payload),) = (one for one in read_commands(data) if one[0] == CommandKind.ALARM)
+        request = pb.AlarmRequest.FromString(payload)
+        rows = self.alarms.apply(request)
+        if rows:
+            log.warning("alarm", extra={"request": str(request).replace("\n", " ")})
+            self._put(rows)
+        if request.action == pb.AlarmRequest.DEACTIVATE and not rows:
+            return b""
+        named = pb.AlarmMember(memberID=request.memberID, alarm=request.alarm)
+        return pb.AlarmResponse(alarms=[named]).SerializeToString()
 
     def apply_downgrade(self, data: bytes) -> None:
         """Apply requests to begin or end a downgrade."""
