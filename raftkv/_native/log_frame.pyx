@@ -2,7 +2,6 @@
 """See `log_frame.pxd`."""
 
 import os
-import zlib
 
 from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -11,11 +10,12 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 from posix.types cimport off_t
+from zlib_ng import zlib_ng
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t pread(int fd, void *buffer, size_t size, off_t offset)
 
-cdef object crc32 = zlib.crc32
+cdef object crc32 = zlib_ng.crc32
 
 cdef enum:
     WINDOW_BYTES = 1 << 16

@@ -3,7 +3,6 @@
 import hashlib
 import struct
 import threading
-import zlib
 
 from libc.errno cimport ENOMEM
 from libc.stdlib cimport realloc
@@ -22,6 +21,7 @@ from raftkv._native.lmdb cimport (
 from raftkv._native.state_tree cimport TREE_META, TREES, check_status
 from raftkv._native.wire cimport buffer_free
 
+from zlib_ng import zlib_ng
 from raftkv._native.state_flusher import RECORD_PREFIX
 from raftkv.errors import StoreCorruptError
 
@@ -179,7 +179,7 @@ cdef class SnapshotReader:
         """Make the chunk of `payload`, and count it in."""
         cdef bytes payload = self.payload.data[:self.payload.size]
         head = struct.pack("<III", CHUNK_MAGIC, self.next_chunk, len(payload))
-        crc = zlib.crc32(payload, zlib.crc32(self.digest, zlib.crc32(head)))
+        crc = zlib_ng.crc32(payload, zlib_ng.crc32(self.digest, zlib_ng.crc32(head)))
         chunk = b"".join((head, struct.pack("<I", crc), self.digest, payload))
         self.digest = hashlib.sha256(self.digest + payload).digest()
         self.next_chunk += 1

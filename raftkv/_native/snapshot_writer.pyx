@@ -5,7 +5,6 @@ import hashlib
 import os
 import struct
 import threading
-import zlib
 
 from libc.string cimport memcpy
 from raftkv._native.lmdb cimport (
@@ -41,6 +40,7 @@ from raftkv._native.snapshot_reader cimport (
 )
 from raftkv._native.state_tree cimport TREE_META, check_file_size, check_status
 
+from zlib_ng import zlib_ng
 from raftkv._native.state_flusher import FORMAT
 from raftkv._native.state_tree import TREE_NAMES
 from raftkv.errors import StoreIOError
@@ -203,8 +203,8 @@ cdef class SnapshotWriter:
             magic, sequence, size, crc = struct.unpack_from("<IIII", chunk)
             digest = chunk[16:CHUNK_HEADER_BYTES]
             payload = chunk[CHUNK_HEADER_BYTES:]
-            if magic != CHUNK_MAGIC or size != len(payload) or crc != zlib.crc32(
-                    payload, zlib.crc32(digest, zlib.crc32(chunk[:12]))):
+            if magic != CHUNK_MAGIC or size != len(payload) or crc != zlib_ng.crc32(
+                    payload, zlib_ng.crc32(digest, zlib_ng.crc32(chunk[:12]))):
                 raise SnapshotError("a chunk that does not match its checksum")
             if sequence == 0:
                 self.remove()

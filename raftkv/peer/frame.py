@@ -9,11 +9,11 @@ and request payloads are raw blocks, never encoded again.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Sequence
 from enum import IntEnum
 
 import msgpack  # type: ignore[import-untyped]
+from zlib_ng import zlib_ng
 
 from raftkv._native import peer_messages
 from raftkv.peer.errors import FrameError
@@ -62,10 +62,10 @@ _FRAME_TYPES = {int(type_): type_ for type_ in FrameType}
 def encode_frame(type_: FrameType, *blocks: bytes) -> bytes:
     """Make one frame of the blocks in order. Raises FrameError above FRAME_BYTES_MAX."""
     kind = bytes((type_,))
-    crc = zlib.crc32(kind)
+    crc = zlib_ng.crc32(kind)
     length = 5
     for block in blocks:
-        crc = zlib.crc32(block, crc)
+        crc = zlib_ng.crc32(block, crc)
         length += len(block)
     if length > FRAME_BYTES_MAX:
         raise FrameError(f"a frame of {length} bytes is larger than {FRAME_BYTES_MAX}")
@@ -107,7 +107,7 @@ class FrameDecoder:
         if length + 4 != len(data) or length > self.frame_bytes_max:
             return None
         type_ = _FRAME_TYPES.get(data[8])
-        if type_ is None or zlib.crc32(data[8:]) != crc:
+        if type_ is None or zlib_ng.crc32(data[8:]) != crc:
             return None
         return type_, data[9:]
 
@@ -124,7 +124,7 @@ class FrameDecoder:
                 if len(view) < end:
                     break
                 with view[start + 8 : end] as checked:
-                    if zlib.crc32(checked) != crc:
+                    if zlib_ng.crc32(checked) != crc:
                         raise FrameError("a frame does not match its checksum")
                     type_ = _FRAME_TYPES.get(checked[0])
                     if type_ is None:

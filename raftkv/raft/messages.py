@@ -8,9 +8,10 @@ each command makes are not frozen only because frozen dataclasses are three time
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+
+from zlib_ng import zlib_ng
 
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.errors import CorruptEntry
@@ -28,8 +29,8 @@ _TERM_AND_KIND = struct.Struct("<QB")
 
 def entry_checksum(term: int, index: int, kind: int, data: bytes) -> int:
     """Return the crc32 of u64 BE index | u64 LE term | u8 kind | data; the log stores the same."""
-    place = zlib.crc32(_TERM_AND_KIND.pack(term, kind), zlib.crc32(_INDEX.pack(index)))
-    return zlib.crc32(data, place)
+    place = zlib_ng.crc32(_TERM_AND_KIND.pack(term, kind), zlib_ng.crc32(_INDEX.pack(index)))
+    return zlib_ng.crc32(data, place)
 
 
 class EntryKind(IntEnum):
