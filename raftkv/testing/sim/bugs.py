@@ -96,15 +96,23 @@ def planted(bug: Bug) -> Iterator[None]:
         patch.undo()
 
 
+MISFITS = (AttributeError, NameError, TypeError)
+"""What comes of a change to the code that a planted bug was not told of."""
+
+
 def hunt(bug: Bug) -> tuple[int, Exception] | None:
     """Return the first seed that catches a bug, and what it raised; None if no seed does.
 
     Raises what that seed raises without the bug: the world would be at fault, and nothing caught.
+    So it does where what is planted does not fit the code any more: a plant that cannot run is no
+    bug that was caught.
     """
     for seed in range(bug.first_seed, bug.first_seed + bug.seeds_max):
         try:
             with planted(bug):
                 run(bug.world(seed))
+        except MISFITS:
+            raise
         except Exception as error:
             run(bug.world(seed))
             return seed, error
@@ -119,8 +127,8 @@ def main(arguments: Any = None) -> None:
             continue
         try:
             found = hunt(bug)
-        except AttributeError as missing:
-            print(f"{bug.name}: cannot be planted: {missing!r}", flush=True)
+        except MISFITS as misfit:
+            print(f"{bug.name}: cannot be planted: {misfit!r}", flush=True)
             continue
         if found is None:
             print(f"{bug.name}: NOT CAUGHT in {bug.seeds_max} seeds", flush=True)

@@ -21,8 +21,8 @@ from raftkv.testing.sim.planted.patch import Patch
 def serve_reads_before_applied(patch: Patch) -> None:
     """Confirmed reads do not wait until their index is applied here."""
 
-    def serve(self: ReadRounds, _applied_index: int) -> None:
-        honest(self, 1 << 62)
+    def serve(self: ReadRounds, _applied_index: int, *rest: Any) -> None:
+        honest(self, 1 << 62, *rest)
 
     honest = patch.set(ReadRounds, "serve", serve)
 
