@@ -16,7 +16,7 @@ from raftkv.auth.store import AuthStore
 from raftkv.errors import ErrorCode, StoreError
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.server.auth_stamp import split
-from raftkv.server.command import CommandKind
+from raftkv.server.command import CommandKind, lone_payload
 from raftkv.server.store import Store
 
 __all__ = ["AuthState"]
@@ -71,7 +71,7 @@ class AuthState:
 
     def apply(self, batch: bytes) -> bytes | int:
         """Apply the change that a batch holds; returns an empty answer, or its ErrorCode."""
-        ((_, payload),) = (one for one in read_commands(batch) if one[0] == CommandKind.AUTH)
+        payload = lone_payload(batch, CommandKind.AUTH)
         try:
             rows = self.store.apply(payload)
         except StoreError as error:

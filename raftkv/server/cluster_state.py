@@ -14,7 +14,7 @@ from raftkv.raft.configuration_change import ConfigurationChange
 from raftkv.raft.messages import Entry
 from raftkv.server.alarms import Alarms
 from raftkv.server.auth_state import AuthState
-from raftkv.server.command import CommandKind
+from raftkv.server.command import CommandKind, lone_payload
 from raftkv.server.downgrade import Downgrade
 from raftkv.server.membership import CONFIGURATION_KEY, MemberRecord, Membership
 from raftkv.server.peer_links import PeerLinks
@@ -99,8 +99,7 @@ class ClusterState:
         It lists what is armed now or was disarmed by this. Only here is it known whether there was
         anything to disarm: a member that just started may be behind when it proposes.
         """
-        ((_, payload),) = (one for one in read_commands(data) if one[0] == CommandKind.ALARM)
-        request = pb.AlarmRequest.FromString(payload)
+        request = pb.AlarmRequest.FromString(lone_payload(data, CommandKind.ALARM))
         rows = self.alarms.apply(request)
         if rows:
             log.warning("alarm", extra={"request": str(request).replace("\n", " ")})

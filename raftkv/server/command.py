@@ -5,8 +5,9 @@ from enum import IntEnum
 
 from raftkv.errors import ERRORS, ErrorCode, StoreError
 
-__all__ = ["CommandKind", "FutureWaiter", "NobodyWaits", "fail_with"]
+__all__ = ["CommandKind", "FutureWaiter", "NobodyWaits", "fail_with", "lone_payload"]
 
+from raftkv._native.command_batch import read_commands
 from raftkv._native.waiter import Waiter
 
 
@@ -71,3 +72,12 @@ def fail_with(waiter: Waiter, code: ErrorCode) -> None:
     """Fail a waiter with one of etcd's errors."""
     status, text = ERRORS[code]
     waiter.fail(status, text)
+
+
+def lone_payload(batch: bytes, kind: int) -> bytes:
+    """Return the payload of the one command of a kind that gets a batch of its own.
+
+    A stamp may be before it. Raises ValueError where there is none of the kind, or more.
+    """
+    (payload,) = (payload for one, payload in read_commands(batch) if one == kind)
+    return payload
