@@ -5,7 +5,7 @@ BIN   := $(VENV)/bin
 # Processes that share the tests: most tests wait rather than compute.
 WORKERS ?= 2
 PYTHON ?= python3
-SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd bench/native/*.pyx bench/native/*.pxd)
+SOURCES := $(wildcard raftkv/_native/*.pyx raftkv/_native/*.pxd bench/native/*.pyx bench/native/*.pxd raftkv/raft/*.py raftkv/raft/*.pxd)
 PROTOS  := $(wildcard proto/*/*.proto)
 
 .PHONY: help build system up down test check lint types layers format bench bench-smoke bench-micro client-suites clean
@@ -45,6 +45,7 @@ down:  ## stop what `make up` started and clean up
 
 test: build  ## the test suite
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25
+	RAFTKV_PLAIN_CORE=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist load tests/raftkv
 
 lint: build
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 EXTENSIONS = {
     "bbolt_emitter": ["lmdb"],
@@ -54,6 +55,19 @@ EXTENSIONS = {
 }
 """Module of `raftkv._native` -> the C libraries that it links."""
 
+CORE_MODULES = (
+    "log",
+    "messages",
+    "node",
+    "progress",
+    "quorum",
+    "read_index",
+    "ready",
+    "replication",
+    "state",
+)
+"""Modules of `raftkv.raft` that are compiled as they are, with types from the .pxd beside each."""
+
 BENCH_EXTENSIONS = {
     "answer": [],
     "client": ["nghttp2"],
@@ -67,7 +81,8 @@ BENCH_EXTENSIONS = {
 
 
 # Packages are looked for when setup() begins: the generated ones must be there by then.
-runpy.run_path(str(Path(__file__).parent / "tools" / "generate.py"), run_name="__main__")
+TOOLS = Path(__file__).parent / "tools"
+runpy.run_path(str(TOOLS / "generate.py"), run_name="__main__")
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
@@ -78,26 +93,49 @@ if "bdist_wheel" not in sys.argv:
     }
 present = {path: libraries for path, libraries in SOURCES.items() if Path(path).exists()}
 
+DIRECTIVES = {
+    "language_level": "3",
+    "embedsignature": True,
+    "boundscheck": DEBUG,
+    "initializedcheck": False,
+}
+
+CHECKED = {"boundscheck": True, "nonecheck": True, "overflowcheck": True}
+"""For the core: a broken invariant ends the member, and is no wild pointer."""
+
+
+def extension(path: str, libraries: list[str]) -> Extension:
+    return Extension(
+        path.rpartition(".")[0].replace("/", "."),
+        [path],
+        libraries=libraries,
+        extra_compile_args=["-O0", "-g"] if DEBUG else ["-O2", "-g1", "-fno-plt"],
+    )
+
+
+class BuildExtensions(build_ext):
+    """As ever, and notes what was built from what: the tests refuse anything older."""
+
+    def run(self) -> None:
+        super().run()
+        runpy.run_path(str(TOOLS / "compiled_sources.py"))["write_down"]()
+
+
 setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                path.removesuffix(".pyx").replace("/", "."),
-                [path],
-                libraries=libraries,
-                extra_compile_args=["-O0", "-g"] if DEBUG else ["-O2", "-g1", "-fno-plt"],
-            )
-            for path, libraries in present.items()
-        ],
-        compiler_directives={
-            "language_level": "3",
-            "embedsignature": True,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": False,
-        },
-        annotate=DEBUG,
-        nthreads=CORES,
-    ),
+    cmdclass={"build_ext": BuildExtensions},
+    ext_modules=[
+        *cythonize(
+            [extension(path, libraries) for path, libraries in present.items()],
+            compiler_directives={**DIRECTIVES, "wraparound": False},
+            annotate=DEBUG,
+            nthreads=CORES,
+        ),
+        *cythonize(
+            [extension(f"raftkv/raft/{name}.py", []) for name in CORE_MODULES],
+            compiler_directives={**DIRECTIVES, **CHECKED, "annotation_typing": False},
+            annotate=DEBUG,
+            nthreads=CORES,
+        ),
+    ],
     options={"build_ext": {"parallel": CORES}},
 )

@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from raftkv.testing.plain_core import VARIABLE, is_wanted, use_plain_core
+from tools.compiled_sources import changed
+
+if is_wanted():
+    use_plain_core()
+
 OURS = ("raftkv", "orchestrator", "asyncio")
 """Loggers, and those below them, that a test may change for itself only."""
 NULL = Path("/dev/null")
@@ -24,8 +30,29 @@ def pytest_configure() -> None:
     in the background ignore interrupts, and that is inherited for ever.
     """
     asyncio.set_event_loop(None)
+    if stale := changed():
+        raise pytest.UsageError(
+            f"not compiled since they changed: {', '.join(stale)}; `make build`"
+        )
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the core that this run has: plain or compiled."""
+    others = [
+        item for item in items if (item.get_closest_marker("plain_core") is None) is is_wanted()
+    ]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
+def pytest_report_header() -> str:
+    """Say which tests are not run."""
+    if is_wanted():
+        return "the Raft core is the plain one: only tests marked plain_core run"
+    return f"the Raft core is the compiled one: tests marked plain_core run with {VARIABLE}=1"
 
 
 @pytest.fixture(autouse=True)

@@ -194,6 +194,8 @@ cdef class LogStore:
                 self.note(&reader.frame)
                 self.index.reserve(reader.frame.count)
                 for i in range(reader.frame.count):
+                    if reader.records[i].term >> 63:
+                        raise CorruptLogError(self.last + 1, "a term that no log can reach")
                     self.index.push(reader.records[i].term, sequence, reader.records[i].offset)
                 before = place
                 place += padded(reader.frame.size)
@@ -217,8 +219,9 @@ cdef class LogStore:
 
     cdef int note(self, const Frame *frame) except -1:
         """Let a frame that is durable count; the caller puts its records into the index."""
-        if (frame.first_index | frame.base_index) >> 63:
-            raise CorruptLogError(self.last + 1, "an index that no log can reach")
+        if (frame.first_index | frame.base_index | frame.base_term | frame.term
+                | frame.commit) >> 63:
+            raise CorruptLogError(self.last + 1, "an index or a term that no log can reach")
         if frame.flags & FRAME_RESET:
             self.index.truncate_from(0)
             self.index.first = frame.base_index + 1
@@ -463,8 +466,12 @@ cdef class LogStore:
         for i, entry in enumerate(entries):
             if entry.index != frame.first_index + i:
                 raise ValueError(f"entry {entry.index} is out of order")
+            if entry.term >> 63:
+                raise ValueError(f"no log can reach term {entry.term}")
             size += RECORD_HEAD_BYTES + len(entry.data)
         if hard_state is not None:
+            if (hard_state.term | hard_state.commit) >> 63:
+                raise ValueError(f"no log can reach {hard_state}")
             frame.term, frame.vote = hard_state.term, hard_state.vote
             frame.commit = hard_state.commit
         try:

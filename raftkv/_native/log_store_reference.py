@@ -14,7 +14,7 @@ from typing import cast
 
 from raftkv.raft.messages import Entry, EntryKind, HardState, entry_checksum
 from raftkv.storage.errors import CorruptLogError
-from raftkv.storage.log_segment import HEADER_BYTES, SegmentHeader
+from raftkv.storage.log_segment import HEADER_BYTES, INDEX_MAX, SegmentHeader
 
 __all__ = ["StoredLog", "read_log"]
 
@@ -134,4 +134,6 @@ def _frame(segment: bytes, place: int, generation: int) -> tuple[int, _Frame] | 
         entries.append(Entry(entry_term, index, known, data, own))
     if at != end or actual != checksum:
         return None
+    if max(first, term, commit, *base, *(entry.term for entry in entries)) > INDEX_MAX:
+        raise CorruptLogError(first, "an index or a term that no log can reach")
     return size, (flags, (base[0], base[1]), HardState(term, vote, commit), entries)

@@ -12,3 +12,12 @@ def encode(given: Sequence[Message], /) -> bytes:
 
 def decode(body: bytes, /) -> list[Message]:
     """Return the messages of a body. Raises ValueError that says what is out of place."""
+
+def encode_frame(given: Sequence[Message], /) -> bytes:
+    """Return the whole frame; its length is not looked at. Costs and raises as `encode` does."""
+
+def messages_of_frame(data: bytes, sender: int, receiver: int, /) -> list[Message] | None:
+    """Return the messages of `data` if it is one whole frame of them, from one to the other.
+
+    None for all else, right or wrong, and for frames above `SHORT_FRAME_BYTES_MAX`.
+    """

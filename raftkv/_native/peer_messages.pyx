@@ -1,14 +1,19 @@
 """Raft messages as the body of a frame between members, and back; see the .pxd for the bytes."""
 
+import zlib
+
+from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "encode_frame", "messages_of_frame"]
 
+cdef object crc32 = zlib.crc32
 cdef list KINDS = [EntryKind(number) for number in range(len(EntryKind))]
 cdef list TYPES = [None] + [MessageType(number) for number in range(1, len(MessageType) + 1)]
 
@@ -28,8 +33,29 @@ def encode(given not None):
 
     Raises OverflowError for a number that is no u64, or a batch of more than 4 GiB.
     """
-    cdef tuple messages = tuple(given)
-    cdef Py_ssize_t size = COUNT_BYTES
+    return packed(tuple(given), 0)
+
+
+def encode_frame(given not None):
+    """Return the whole frame; its length is not looked at. Costs and raises as `encode` does."""
+    cdef bytes frame = packed(tuple(given), FRAME_HEAD_BYTES)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(frame)
+    cdef uint32_t size = <uint32_t> (PyBytes_GET_SIZE(frame) - LENGTH_BYTES)
+    cdef uint32_t crc
+    out[CHECKED_AT] = MESSAGES_FRAME
+    crc = checksum(out + CHECKED_AT, PyBytes_GET_SIZE(frame) - CHECKED_AT)
+    put(&out, &size, LENGTH_BYTES)
+    put(&out, &crc, CHECKSUM_BYTES)
+    return frame
+
+
+cdef uint32_t checksum(const uint8_t *data, Py_ssize_t size) except? 0:
+    return crc32(PyMemoryView_FromMemory(<char *> data, size, PyBUF_READ))
+
+
+cdef bytes packed(tuple messages, Py_ssize_t room):
+    """Return the body behind `room` bytes that are not set."""
+    cdef Py_ssize_t size = room + COUNT_BYTES
     cdef list configurations = []
     cdef bytes body, data
     cdef uint8_t *out
@@ -44,8 +70,8 @@ def encode(given not None):
             size += SNAPSHOT_BYTES + PyBytes_GET_SIZE(data)
             configurations.append(data)
     body = PyBytes_FromStringAndSize(NULL, size)
-    out = <uint8_t *> PyBytes_AS_STRING(body)
-    put(&out, &count, 4)
+    out = <uint8_t *> PyBytes_AS_STRING(body) + room
+    put(&out, &count, COUNT_BYTES)
     for message in messages:
         put_message(&out, message, configurations)
     return body
@@ -103,7 +129,39 @@ cdef int put_entry(uint8_t **out, object entry) except -1:
 def decode(bytes body not None):
     """Return the messages of a body. Raises ValueError that says what is out of place."""
     cdef const uint8_t *at = <const uint8_t *> PyBytes_AS_STRING(body)
-    cdef const uint8_t *end = at + PyBytes_GET_SIZE(body)
+    return unpacked(at, at + PyBytes_GET_SIZE(body))
+
+
+def messages_of_frame(bytes data not None, uint64_t sender, uint64_t receiver):
+    """Return the messages of `data` if it is one whole frame of them, from one to the other.
+
+    None for all else, right or wrong, and for frames above `SHORT_FRAME_BYTES_MAX`.
+    """
+    cdef const uint8_t *at = <const uint8_t *> PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    cdef uint32_t length, crc
+    cdef list messages
+    if not FRAME_HEAD_BYTES <= size <= SHORT_FRAME_BYTES_MAX:
+        return None
+    memcpy(&length, at, LENGTH_BYTES)
+    memcpy(&crc, at + LENGTH_BYTES, CHECKSUM_BYTES)
+    if (
+        length + LENGTH_BYTES != size
+        or at[CHECKED_AT] != MESSAGES_FRAME
+        or checksum(at + CHECKED_AT, size - CHECKED_AT) != crc
+    ):
+        return None
+    try:
+        messages = unpacked(at + FRAME_HEAD_BYTES, at + size)
+    except ValueError:
+        return None
+    for message in messages:
+        if message.sender != sender or message.to != receiver:
+            return None
+    return messages
+
+
+cdef list unpacked(const uint8_t *at, const uint8_t *end):
     cdef uint32_t count
     cdef list messages = []
     if end - at < COUNT_BYTES:
@@ -131,7 +189,9 @@ cdef object get_message(const uint8_t **at, const uint8_t *end):
         snapshot = get_snapshot(at, end)
     if head.entry_count > <size_t> (end - at[0]) // ENTRY_BYTES:
         raise ValueError("a message's entries are cut short")
-    if head.index > UINT64_MAX_ - head.entry_count:
+    if (head.term | head.log_term | head.index | head.commit | head.reject_hint) > NUMBER_MAX:
+        raise ValueError("a term or an index is out of range")
+    if head.index > NUMBER_MAX - head.entry_count:
         raise ValueError("an entry has no index")
     return Message(
         TYPES[head.type],
@@ -163,6 +223,8 @@ cdef tuple get_entries(
         get(at, &head, ENTRY_BYTES)
         if head.kind >= len(KINDS):
             raise ValueError(f"unknown entry kind {head.kind}")
+        if head.term > NUMBER_MAX:
+            raise ValueError("an entry's term is out of range")
         if head.size > <size_t> (end - at[0]):
             raise ValueError("an entry's data is cut short")
         entries.append(
@@ -183,6 +245,8 @@ cdef object get_snapshot(const uint8_t **at, const uint8_t *end):
     if end - at[0] < SNAPSHOT_BYTES:
         raise ValueError("a snapshot's metadata is cut short")
     get(at, &head, SNAPSHOT_BYTES)
+    if (head.index | head.term) > NUMBER_MAX:
+        raise ValueError("a snapshot's term or index is out of range")
     if head.size > <size_t> (end - at[0]):
         raise ValueError("a snapshot's configuration is cut short")
     configuration = Configuration.decode(

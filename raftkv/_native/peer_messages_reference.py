@@ -15,7 +15,8 @@ HEAD = struct.Struct("<BBI8Q")
 SNAPSHOT = struct.Struct("<QQI")
 ENTRY = struct.Struct("<QIIB")
 REJECT, FORCE, HAS_SNAPSHOT = 1, 2, 4
-U64_MAX = (1 << 64) - 1
+NUMBER_MAX = (1 << 62) - 1
+"""Of terms and indexes."""
 
 
 def encode(messages: Sequence[Message]) -> bytes:
@@ -54,8 +55,8 @@ class _Reader:
         if flags & ~(REJECT | FORCE | HAS_SNAPSHOT):
             raise ValueError("unknown flags")
         snapshot = self.snapshot() if flags & HAS_SNAPSHOT else None
-        if index + count > U64_MAX:
-            raise ValueError("an entry has no index")
+        if max(term, log_term, index + count, commit, reject_hint) > NUMBER_MAX:
+            raise ValueError("a term or an index is out of range")
         entries = tuple(self.entry(index + 1 + place) for place in range(count))
         return Message(
             kind,
@@ -75,10 +76,14 @@ class _Reader:
 
     def snapshot(self) -> SnapshotMetadata:
         index, term, size = SNAPSHOT.unpack(self.take(SNAPSHOT.size))
+        if max(index, term) > NUMBER_MAX:
+            raise ValueError("a snapshot's term or index is out of range")
         return SnapshotMetadata(index, term, Configuration.decode(self.take(size)))
 
     def entry(self, index: int) -> Entry:
         term, checksum, size, kind = ENTRY.unpack(self.take(ENTRY.size))
+        if term > NUMBER_MAX:
+            raise ValueError("an entry's term is out of range")
         return Entry(term, index, EntryKind(kind), self.take(size), checksum)
 
 

@@ -28,6 +28,8 @@ class PeerConnection(asyncio.Protocol):
     """A connection whose frames go to `on_frame` in order of arrival.
 
     `on_read_end` is called after those that one read brought, also where an error was among them.
+    `on_read` may take all of a read that begins with a frame, by returning True; the others are not
+    called then.
     `on_lost` is called once, when it is gone for whatever reason. A FrameError out of `on_frame`,
     or of the bytes themselves, ends the connection.
     """
@@ -38,12 +40,14 @@ class PeerConnection(asyncio.Protocol):
         on_lost: Callable[[PeerConnection, Exception | None], None],
         on_made: Callable[[PeerConnection], None] | None = None,
         on_read_end: Callable[[], None] = lambda: None,
+        on_read: Callable[[PeerConnection, bytes], bool] = lambda _connection, _data: False,
     ) -> None:
         self._decoder = FrameDecoder(HANDSHAKE_BYTES_MAX)
         self._on_frame = on_frame
         self._on_lost = on_lost
         self._on_made = on_made
         self._on_read_end = on_read_end
+        self._on_read = on_read
         self._transport: asyncio.Transport | None = None
         self._error: Exception | None = None
         self.peer_id = 0
@@ -62,6 +66,8 @@ class PeerConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received_bytes += len(data)
+        if self.peer_id and self._decoder.is_between_frames and self._on_read(self, data):
+            return
         try:
             for type_, body in self._decoder.feed(data):
                 if self._error is not None:
@@ -85,6 +91,19 @@ class PeerConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self.sent_bytes += len(frame)
             self._transport.write(frame)
+
+    def write_within(self, frame: bytes, waiting_bytes_max: int) -> bool:
+        """Send a frame unless the connection is gone or more would wait; returns whether."""
+        transport = self._transport
+        if (
+            transport is None
+            or transport.is_closing()
+            or transport.get_write_buffer_size() + len(frame) > waiting_bytes_max
+        ):
+            return False
+        self.sent_bytes += len(frame)
+        transport.write(frame)
+        return True
 
     @property
     def waiting_bytes(self) -> int:

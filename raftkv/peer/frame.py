@@ -80,6 +80,11 @@ class FrameDecoder:
         self.frame_bytes_max = frame_bytes_max
         """Length of the largest frame to come."""
 
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether what comes next is the beginning of a frame."""
+        return not self._buffer
+
     def feed(self, data: bytes) -> list[tuple[FrameType, bytes]]:
         """Return the frames that are complete with `data`, oldest first.
 
@@ -135,8 +140,11 @@ class FrameDecoder:
 
 
 def encode_messages(messages: Sequence[Message]) -> bytes:
-    """Make the MESSAGES frame of messages to one member."""
-    return encode_frame(FrameType.MESSAGES, peer_messages.encode(messages))
+    """Make the MESSAGES frame of messages to one member. Raises FrameError as `encode_frame`."""
+    frame = peer_messages.encode_frame(messages)
+    if len(frame) > FRAME_BYTES_MAX:
+        raise FrameError(f"a frame of {len(frame)} bytes is larger than {FRAME_BYTES_MAX}")
+    return frame
 
 
 def decode_messages(body: bytes) -> list[Message]:

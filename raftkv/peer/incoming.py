@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from raftkv._native.peer_messages import messages_of_frame
 from raftkv.peer.connection import HANDSHAKE_TIMEOUT_S, PeerConnection, check_hello
 from raftkv.peer.errors import FrameError, HandshakeError
 from raftkv.peer.frame import (
@@ -42,6 +43,7 @@ class IncomingConnections:
         describe: Callable[[], bytes],
         on_messages: Callable[[list[Message]], None],
         on_read_end: Callable[[], None],
+        on_lone_frame: Callable[[list[Message]], None],
         on_forward: Callable[[int, bytes], None],
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         connections_max: int,
@@ -56,6 +58,7 @@ class IncomingConnections:
         self._describe = describe
         self._on_messages = on_messages
         self._on_read_end = on_read_end
+        self._on_lone_frame = on_lone_frame
         self._has_messages = False
         """Messages of the read under way were handed over."""
         self._on_forward = on_forward
@@ -68,7 +71,7 @@ class IncomingConnections:
 
     def accept(self) -> PeerConnection:
         """Make the protocol of a new connection."""
-        return PeerConnection(self._frame, self._lost, self._made, self._end_read)
+        return PeerConnection(self._frame, self._lost, self._made, self._end_read, self._read)
 
     def received_bytes(self, peer_id: int) -> int:
         """Return the bytes that a peer has sent to us since the start."""
@@ -150,6 +153,14 @@ class IncomingConnections:
                 self._begin_request(connection, body)
             case _:
                 raise FrameError(f"a frame of type {type_.name} on a connection of a peer")
+
+    def _read(self, connection: PeerConnection, data: bytes) -> bool:
+        """Take the one frame with messages that a read of a member with little to do is."""
+        messages = messages_of_frame(data, connection.peer_id, self._member_id)
+        if not messages:
+            return False
+        self._on_lone_frame(messages)
+        return True
 
     def _end_read(self) -> None:
         if self._has_messages:

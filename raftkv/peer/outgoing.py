@@ -87,6 +87,11 @@ class OutgoingConnection:
         return self._connection is not None and self._connection.is_open
 
     @property
+    def is_dialled(self) -> bool:
+        """Say whether the handshake is done; the connection may be closing."""
+        return self._connection is not None
+
+    @property
     def sent_bytes(self) -> int:
         """Bytes sent to this peer since the start."""
         now = 0 if self._connection is None else self._connection.sent_bytes
@@ -95,12 +100,7 @@ class OutgoingConnection:
     def write(self, frame: bytes) -> bool:
         """Send a frame; False, and nothing sent, without a connection or when too much waits."""
         connection = self._connection
-        if connection is None or not connection.is_open:
-            return False
-        if connection.waiting_bytes + len(frame) > self._outgoing_bytes_max:
-            return False
-        connection.write(frame)
-        return True
+        return connection is not None and connection.write_within(frame, self._outgoing_bytes_max)
 
     async def request(self, kind: str, payload: bytes, timeout_s: float) -> bytes:
         """Send a request and return the answer; see `PeerTransport.request`."""

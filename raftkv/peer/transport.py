@@ -29,8 +29,9 @@ class PeerTransport:
     """All connections of one member. All methods and callbacks are on the loop.
 
     Callbacks: `on_messages` gets the messages of one frame, and `on_read_end` is called when all
-    that one read of a connection brought were handed over; `on_forward` and `on_request` get the
-    sender's id first; what `on_request` raises reaches the requester as RequestRefused with its
+    that one read of a connection brought were handed over; `on_lone_frame`, if given, gets the
+    messages of a read that was one frame instead, and does both; `on_forward` and `on_request` get
+    the sender's id first; what `on_request` raises reaches the requester as RequestRefused with its
     text. `on_unreachable` is called, never from inside `send`, when a connection was lost or
     messages were dropped. `on_removed` is called when a peer says that this member was removed, as
     `was_removed` makes us say; `describe` tells who asks before joining what the cluster is.
@@ -50,6 +51,7 @@ class PeerTransport:
         on_request: Callable[[int, str, bytes], Awaitable[bytes]],
         on_unreachable: Callable[[int], None],
         on_read_end: Callable[[], None] = lambda: None,
+        on_lone_frame: Callable[[list[Message]], None] | None = None,
         on_removed: Callable[[], None] = lambda: None,
         was_removed: Callable[[int], bool] = lambda _peer_id: False,
         describe: Callable[[], bytes] = lambda: b"",
@@ -83,6 +85,11 @@ class PeerTransport:
         self.losses: dict[int, int] = {}
         """Peer -> turns of the loop in which messages to it, or its connection, were lost."""
         self._outgoing: dict[int, OutgoingConnection] = {}
+
+        def both(messages: list[Message]) -> None:
+            on_messages(messages)
+            on_read_end()
+
         self._incoming = IncomingConnections(
             cluster_id,
             member_id,
@@ -91,6 +98,7 @@ class PeerTransport:
             describe=describe,
             on_messages=on_messages,
             on_read_end=on_read_end,
+            on_lone_frame=on_lone_frame or both,
             on_forward=on_forward,
             on_request=on_request,
             connections_max=CONNECTIONS_MAX,
@@ -190,15 +198,21 @@ class PeerTransport:
         What cannot be sent is dropped, and its receiver reported unreachable in the next turn of
         the loop. Messages to strangers are dropped silently.
         """
+        if len(messages) == 1:
+            self._send_to(messages[0].to, messages)
+            return
         grouped: dict[int, list[Message]] = {}
         for message in messages:
             grouped.setdefault(message.to, []).append(message)
         for peer_id, group in grouped.items():
-            connection = self._outgoing.get(peer_id)
-            if connection is None:
-                continue
-            if not connection.is_connected or not connection.write(encode_messages(group)):
-                self._lost(peer_id)
+            self._send_to(peer_id, group)
+
+    def _send_to(self, peer_id: int, messages: Sequence[Message]) -> None:
+        connection = self._outgoing.get(peer_id)
+        if connection is not None and not (
+            connection.is_dialled and connection.write(encode_messages(messages))
+        ):
+            self._lost(peer_id)
 
     def forward(self, peer_id: int, batch: bytes) -> bool:
         """Send a batch one way; False if it certainly was not sent."""

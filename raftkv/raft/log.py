@@ -13,7 +13,10 @@ from collections.abc import Sequence
 
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.log_reader import LogReader
-from raftkv.raft.messages import Entry
+from raftkv.raft.messages import Entry, size_of
+
+ENTRIES_PER_CALL_MAX = 1 << 30
+"""More than any bound in bytes lets through."""
 
 ENTRIES_PER_TAKE_MAX = 4096
 """Entries handed out for applying at once."""
@@ -124,7 +127,9 @@ class RaftLog:
         """Say whether a log that ends so is at least as up-to-date as this one (Raft §5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)
 
-    def entries(self, lo: int, hi: int, bytes_max: int, count_max: int = 1 << 62) -> list[Entry]:
+    def entries(
+        self, lo: int, hi: int, bytes_max: int, count_max: int = ENTRIES_PER_CALL_MAX
+    ) -> list[Entry]:
         """Return entries of [lo, hi) from `lo` on, within both bounds but at least one.
 
         Costs a disk read only when `lo` is older than the tail. Raises LogCompacted.
@@ -149,7 +154,7 @@ class RaftLog:
         """Put entries at the end; they follow `last_index`."""
         assert entries[0].index == self.last_index + 1
         self._tail.extend(entries)
-        self._cache_bytes += sum(entry.size_bytes for entry in entries)
+        self._cache_bytes += size_of(entries)
         self.last_index = entries[-1].index
         self.last_term = entries[-1].term
 
@@ -173,7 +178,7 @@ class RaftLog:
             self._offset = index
         else:
             cut = index - self._offset
-            self._cache_bytes -= sum(entry.size_bytes for entry in self._tail[cut:])
+            self._cache_bytes -= size_of(self._tail[cut:])
             del self._tail[cut:]
         self.stable_index = min(self.stable_index, index - 1)
         self.taken_index = min(self.taken_index, index - 1)

@@ -6,33 +6,33 @@ The caller ticks it, steps messages into it and proposes; then, as long as `has_
 
 from __future__ import annotations
 
-from raftkv.raft import election, reconfiguration, replication, snapshots
+from raftkv.raft import election, reconfiguration, replication, snapshots, terms
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.configuration_change import ConfigurationChange
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, UnknownMember
 from raftkv.raft.log_reader import LogReader, RandomSource
 from raftkv.raft.messages import (
+    APPEND,
+    APPEND_RESPONSE,
     ENTRY_OVERHEAD_BYTES,
+    NORMAL,
     Entry,
-    EntryKind,
     HardState,
     Message,
     MessageType,
     SnapshotMetadata,
+    are_intact,
 )
-from raftkv.raft.progress import ProgressState
+from raftkv.raft.progress import REPLICATE
 from raftkv.raft.read_index import Reader
 from raftkv.raft.ready import PersistWork, ReadState, Ready, SoftState
-from raftkv.raft.roles import Role
+from raftkv.raft.roles import FOLLOWER, LEADER, Role
 from raftkv.raft.state import RaftState
 from raftkv.raft.status import NodeStatus, status_of
 
 TERMLESS = frozenset({MessageType.READ_INDEX, MessageType.TRANSFER_LEADER})
 """Requests that a member passes on to whom it takes for the leader; their term is 0."""
-
-FROM_LEADER = frozenset({MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT})
-"""Messages that only the leader of their term sends."""
 
 
 class RaftNode:
@@ -60,9 +60,10 @@ class RaftNode:
         self._installing: SnapshotMetadata | None = None
         """The sync under way is the installation of this snapshot."""
         self._persisting_messages: list[Message] = []
-        self._taken = (hard_state.term, hard_state.vote)
+        self._taken_term = hard_state.term
+        self._taken_vote = hard_state.vote
         self._taken_commit = hard_state.commit
-        self._told = (0, Role.FOLLOWER, hard_state.term)
+        self._told = SoftState(0, FOLLOWER, hard_state.term)
 
     # --- what the caller may ask -------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class RaftNode:
     def owes_commit(self) -> bool:
         """Whether, as the leader, a follower was not told yet of all that is committed."""
         state = self._state
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             for progress in state.peers.values():
                 if replication.lacks_commit(state, progress):
                     return True
@@ -120,7 +121,7 @@ class RaftNode:
     def awaits_followers(self) -> bool:
         """Whether, as the leader, an entry or a read of ours still lacks answers."""
         state = self._state
-        if state.role is not Role.LEADER:
+        if state.role is not LEADER:
             return False
         return state.log.commit_index < state.log.last_index or state.reads.has_rounds()
 
@@ -146,11 +147,11 @@ class RaftNode:
     def tick(self) -> None:
         """Count one tick of the clock."""
         state = self._state
-        if state.role is not Role.LEADER:
+        if state.role is not LEADER:
             election.tick_election(state)
             return
         election.tick_leadership(state)
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             reconfiguration.leave_joint_if_due(state)
             replication.tick_heartbeat(state)
             replication.tick_catch_up(state)
@@ -167,7 +168,7 @@ class RaftNode:
         is certainly not in the log.
         """
         self._check_proposal(len(data))
-        return self._state.append_own(data, EntryKind.NORMAL)
+        return self._state.append_own(data, NORMAL)
 
     def propose_configuration(self, change: ConfigurationChange) -> int:
         """Append a change of membership and return its index; in force once applied.
@@ -184,7 +185,7 @@ class RaftNode:
     def _check_proposal(self, data_bytes: int) -> None:
         """Raise unless this member may append an own entry now."""
         state = self._state
-        if state.role is not Role.LEADER:
+        if state.role is not LEADER:
             raise NotLeader(state.leader_id)
         if state.transferee:
             raise ProposalDropped("the leadership is being handed over")
@@ -201,7 +202,7 @@ class RaftNode:
         `soft_state` changes. Raises NoLeader, TooManyReads.
         """
         state = self._state
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             state.reads.add(Reader(state.id, context))
         elif state.leader_id:
             state.outbox.append(
@@ -216,7 +217,7 @@ class RaftNode:
         For when the leader is known to be gone. It is known again by its next message.
         """
         state = self._state
-        if state.role is Role.FOLLOWER:
+        if state.role is FOLLOWER:
             state.leader_id = 0
 
     def transfer_leader(self, member_id: int) -> None:
@@ -227,7 +228,7 @@ class RaftNode:
         state = self._state
         if member_id not in state.configuration.voters:
             raise UnknownMember(member_id)
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             self._begin_transfer(member_id)
         elif state.leader_id:
             state.outbox.append(
@@ -249,7 +250,7 @@ class RaftNode:
     def report_unreachable(self, member_id: int) -> None:
         """Note that messages to a follower were lost, so that pipelining to it stops."""
         progress = self._state.peers.get(member_id)
-        if progress is not None and progress.state is ProgressState.REPLICATE:
+        if progress is not None and progress.state is REPLICATE:
             progress.become_probe()
             progress.send_empty = False
             progress.probe_sent = True  # until a heartbeat is answered
@@ -273,81 +274,26 @@ class RaftNode:
         if message.type in TERMLESS:
             self._step_request(message)
             return
-        if message.term > state.term and not self._meet_higher_term(message):
+        if message.term > state.term and not terms.meet_higher(state, message):
             return
         if message.term < state.term:
-            self._answer_lower_term(message)
+            terms.answer_lower(state, message)
             return
         self._step_term(message)
-
-    def _meet_higher_term(self, message: Message) -> bool:
-        """Deal with a term above ours; False if the message is to be ignored."""
-        state = self._state
-        is_vote = message.type in (MessageType.VOTE, MessageType.PRE_VOTE)
-        if is_vote and not message.force and state.in_lease():
-            return False
-        if message.type is MessageType.PRE_VOTE:
-            return self._step_pre_vote(message)
-        if message.type is MessageType.PRE_VOTE_RESPONSE and not message.reject:
-            election.handle_vote_response(state, message)
-            return False
-        leader = message.sender if message.type in FROM_LEADER else 0
-        state.become_follower(message.term, leader)
-        return True
-
-    def _step_pre_vote(self, message: Message) -> bool:
-        """Answer a pre-vote for a later term, which changes nothing here."""
-        election.handle_vote_request(self._state, message)
-        return False
-
-    def _answer_lower_term(self, message: Message) -> None:
-        """Tell a sender of an old term about ours where it would not learn it otherwise.
-
-        A member that campaigned while cut off has a term above its leader's, refuses its APPENDs
-        and cannot win: the answer makes that leader step down, and a new election includes both.
-        """
-        state = self._state
-        match message.type:
-            case MessageType.APPEND | MessageType.HEARTBEAT if (
-                state.config.check_quorum or state.config.pre_vote
-            ):
-                self._tell_term(message.sender)
-            case MessageType.VOTE:
-                # A candidate that we would not ask for its vote learns of our term by this alone.
-                self._tell_term(message.sender)
-            case MessageType.PRE_VOTE:
-                state.outbox.append(
-                    Message(
-                        MessageType.PRE_VOTE_RESPONSE,
-                        message.sender,
-                        state.id,
-                        state.term,
-                        reject=True,
-                    )
-                )
-            case MessageType.PRE_VOTE_RESPONSE | MessageType.VOTE_RESPONSE:
-                election.learn_from_answer(state, message)
-            case MessageType.SNAPSHOT:
-                snapshots.handle_late(state, message)
-            case _:
-                pass
-
-    def _tell_term(self, member: int) -> None:
-        """Answer what promises nothing, should the receiver lead our term or ask for its votes."""
-        state = self._state
-        state.outbox.append(Message(MessageType.HEARTBEAT_RESPONSE, member, state.id, state.term))
 
     def _step_term(self, message: Message) -> None:
         """Take a message of our own term."""
         state = self._state
-        if message.type in FROM_LEADER and state.role is not Role.FOLLOWER:
-            assert state.role is not Role.LEADER, "two leaders in one term"
+        if message.type in terms.FROM_LEADER and state.role is not FOLLOWER:
+            assert state.role is not LEADER, "two leaders in one term"
             state.become_follower(state.term, message.sender)
+        if message.type is APPEND:
+            replication.handle_append(state, message)
+            return
+        if message.type is APPEND_RESPONSE:
+            replication.handle_append_response(state, message)
+            return
         match message.type:
-            case MessageType.APPEND:
-                replication.handle_append(state, message)
-            case MessageType.APPEND_RESPONSE:
-                replication.handle_append_response(state, message)
             case MessageType.HEARTBEAT:
                 replication.handle_heartbeat(state, message)
             case MessageType.HEARTBEAT_RESPONSE:
@@ -368,13 +314,67 @@ class RaftNode:
     def _step_request(self, message: Message) -> None:
         """Serve what a follower asks of its leader; ignored when that is not us any more."""
         state = self._state
-        if state.role is not Role.LEADER:
+        if state.role is not LEADER:
             return
         if message.type is MessageType.READ_INDEX:
             if not state.reads.is_full():
                 state.reads.add(Reader(message.sender, message.context))
         elif message.context in state.configuration.voters:
             self._begin_transfer(message.context)
+
+    def next_append(self, message: Message) -> tuple[PersistWork, Message] | None:
+        """Return what an APPEND has to be synced and answered with, if nothing else is owed.
+
+        That is, it goes on where the synced log ends, as nearly all do. What `step`, `ready` and
+        `persisted` come to is then: to sync the work, to send the answer and to call `appended`,
+        with no other call in between. Changes nothing; None for every other message.
+        """
+        state = self._state
+        log = state.log
+        if (
+            message.type is not APPEND
+            or not message.entries
+            or not 0 < message.index == log.last_index == log.taken_index
+            or message.log_term != log.last_term
+            or message.sender != state.leader_id
+            or message.term != state.term
+            or (self._persisting or state.outbox or state.after_persist)
+            or state.pending_snapshot is not None
+            or self._has_new_vote()
+            or not are_intact(message.entries)
+        ):
+            return None
+        last = message.entries[-1].index
+        commit = max(log.commit_index, min(message.commit, last))
+        hard_state = None
+        if commit != self._taken_commit:
+            hard_state = HardState(state.term, state.vote, commit)
+        answer = Message(APPEND_RESPONSE, message.sender, state.id, state.term, index=last)
+        return PersistWork(hard_state, message.entries), answer
+
+    def appended(self, message: Message) -> None:
+        """Note that the work of `next_append` is synced."""
+        state = self._state
+        replication.take_next(state, message)
+        state.log.take_unstable()
+        state.log.mark_stable()
+        self._taken_commit = state.log.commit_index
+
+    def commit_at_once(self, message: Message) -> tuple[Entry, ...] | None:
+        """As the leader, take an APPEND_RESPONSE of our term and return what it lets be applied.
+
+        As if `step` and `ready` had followed each other, but that all else stays owed. None for
+        everything else, of which nothing was taken.
+        """
+        state = self._state
+        if (
+            message.type is not APPEND_RESPONSE
+            or message.term != state.term
+            or state.role is not LEADER
+        ):
+            return None
+        replication.handle_append_response(state, message)
+        return state.log.take_committed(state.config.committed_bytes_max)
 
     # --- what the node owes ------------------------------------------------------------------
 
@@ -385,27 +385,36 @@ class RaftNode:
             return True
         if not self._persisting and (state.after_persist or self._must_persist()):
             return True
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             if self._may_begin_reads() or state.reads.has_confirmed(state.configuration, state.id):
                 return True
             for progress in state.peers.values():
                 if replication.wants_append(state, progress):
                     return True
-        return (state.leader_id, state.role, state.term) != self._told
+        return self._has_news()
+
+    def _has_news(self) -> bool:
+        """Say whether the `SoftState` is another than the one that was told."""
+        state, told = self._state, self._told
+        return (
+            state.leader_id != told.leader_id
+            or state.role is not told.role
+            or state.term != told.term
+        )
 
     def ready(self) -> Ready:
         """Hand out all work that is due now; see `Ready` for what to do in which order."""
         state = self._state
         snapshot = self._take_snapshot()
         persist = self._take_persist()
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             self._serve_reads()
             replication.send_appends(state)
         messages, state.outbox = tuple(state.outbox), []
         read_states, state.read_states = tuple(state.read_states), []
-        soft_state = (state.leader_id, state.role, state.term)
-        news = SoftState(*soft_state) if soft_state != self._told else None
-        self._told = soft_state
+        news = None
+        if self._has_news():
+            news = self._told = SoftState(state.leader_id, state.role, state.term)
         return Ready(
             persist=persist,
             messages=messages,
@@ -427,7 +436,7 @@ class RaftNode:
         if self._installing is not None:
             self._note_installed(self._installing)
         state.log.mark_stable()
-        if state.role is Role.LEADER:
+        if state.role is LEADER:
             replication.maybe_commit(state)
         messages, self._persisting_messages = self._persisting_messages, []
         return self._deliver_own(messages)
@@ -455,7 +464,12 @@ class RaftNode:
         state = self._state
         if state.pending_snapshot is not None:
             return True
-        return state.log.has_unstable() or (state.term, state.vote) != self._taken
+        return state.log.has_unstable() or self._has_new_vote()
+
+    def _has_new_vote(self) -> bool:
+        """Say whether the term or the vote is not handed out for syncing yet."""
+        state = self._state
+        return state.term != self._taken_term or state.vote != self._taken_vote
 
     def _take_snapshot(self) -> SnapshotMetadata | None:
         """Hand out a snapshot to install, once no sync is under way that writes to the old log."""
@@ -483,20 +497,26 @@ class RaftNode:
             state.outbox += self._deliver_own(waiting)
             if not self._must_persist():
                 return None
-        hard_state = None
         commit = state.log.commit_index
         installing = self._installing is not None
         if self._installing is not None:
             # Entries behind the snapshot may be committed already, but are not in this write.
             commit = self._installing.index
-        if installing or (state.term, state.vote, commit) != (*self._taken, self._taken_commit):
-            hard_state = HardState(state.term, state.vote, commit)
-            self._taken = (state.term, state.vote)
-            self._taken_commit = commit
+        hard_state = self._changed_hard_state(commit, always=installing)
         self._persisting = True
         self._persisting_messages, state.after_persist = state.after_persist, []
         entries = () if installing else state.log.take_unstable()
         return PersistWork(hard_state, entries)
+
+    def _changed_hard_state(self, commit: int, *, always: bool = False) -> HardState | None:
+        """Return what is to be written now of term, vote and commit index; None if nothing new."""
+        state = self._state
+        if always or commit != self._taken_commit or self._has_new_vote():
+            self._taken_term = state.term
+            self._taken_vote = state.vote
+            self._taken_commit = commit
+            return HardState(state.term, state.vote, commit)
+        return None
 
     def _deliver_own(self, messages: list[Message]) -> list[Message]:
         """Step messages to ourselves (our own vote) and return the others."""

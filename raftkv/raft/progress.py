@@ -20,6 +20,11 @@ class ProgressState(IntEnum):
     SNAPSHOT = 2
 
 
+PROBE = ProgressState.PROBE
+REPLICATE = ProgressState.REPLICATE
+"""Names for what is looked at several times a turn; see `messages.NORMAL`."""
+
+
 class Progress:
     """One follower as its leader sees it. Invariant: 0 <= match_index < next_index."""
 
@@ -47,7 +52,7 @@ class Progress:
         """Highest index known to be durable there."""
         self.next_index = next_index
         """Where the next APPEND begins; in REPLICATE it runs ahead of the answers."""
-        self.state = ProgressState.PROBE
+        self.state = PROBE
         self.recent_active = False
         """Heard from since the last check of the quorum."""
         self.probe_sent = False
@@ -76,13 +81,13 @@ class Progress:
     def become_probe(self) -> None:
         """Forget what is under way and ask where the logs part."""
         after_snapshot = self.pending_snapshot if self.state is ProgressState.SNAPSHOT else 0
-        self._become(ProgressState.PROBE)
+        self._become(PROBE)
         self.next_index = max(self.match_index, after_snapshot) + 1
         self.send_empty = True
 
     def become_replicate(self) -> None:
         """Pipeline from the entry after the match."""
-        self._become(ProgressState.REPLICATE)
+        self._become(REPLICATE)
         self.next_index = self.match_index + 1
 
     def become_snapshot(self, index: int) -> None:
@@ -92,7 +97,7 @@ class Progress:
 
     def is_paused(self) -> bool:
         """Say whether no APPEND may be sent now."""
-        if self.state is ProgressState.REPLICATE:
+        if self.state is REPLICATE:
             return (
                 len(self.inflight) >= self.inflight_appends_max
                 or self.inflight_bytes >= self.inflight_bytes_max
@@ -103,7 +108,7 @@ class Progress:
         """Note an APPEND; `size_bytes` 0 means that it was empty."""
         self.send_empty = False
         self.commit_sent = commit
-        if self.state is ProgressState.REPLICATE:
+        if self.state is REPLICATE:
             if size_bytes:
                 self.next_index = last_index + 1
                 self.inflight.append((last_index, size_bytes))
@@ -128,7 +133,7 @@ class Progress:
 
         `next_probe` is the highest index at which the logs may still agree.
         """
-        if self.state is ProgressState.REPLICATE:
+        if self.state is REPLICATE:
             if index <= self.match_index:
                 return False
             self.become_probe()
@@ -144,8 +149,8 @@ class Progress:
     def heartbeat_answered(self, last_index: int) -> None:
         """Note that the follower is alive; whatever is missing there may have been lost."""
         self.probe_sent = False
-        if self.match_index < last_index or self.state is ProgressState.PROBE:
+        if self.match_index < last_index or self.state is PROBE:
             self.send_empty = True
-            if self.state is ProgressState.REPLICATE and self.is_paused():
+            if self.state is REPLICATE and self.is_paused():
                 # A full window whose answers were lost would otherwise stay full for ever.
                 self.inflight_bytes -= self.inflight.popleft()[1]

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from raftkv.raft import snapshots
 from raftkv.raft.errors import LogCompacted
-from raftkv.raft.messages import Entry, Message, MessageType
-from raftkv.raft.progress import Progress, ProgressState
-from raftkv.raft.roles import Role
+from raftkv.raft.messages import (
+    APPEND,
+    APPEND_RESPONSE,
+    HEARTBEAT,
+    HEARTBEAT_RESPONSE,
+    Entry,
+    Message,
+    MessageType,
+    are_intact,
+    size_of,
+)
+from raftkv.raft.progress import PROBE, REPLICATE, Progress, ProgressState
+from raftkv.raft.roles import LEADER
 from raftkv.raft.state import RaftState
 
 APPENDS_PER_READY_MAX = 8
@@ -42,9 +52,7 @@ def wants_append(state: RaftState, progress: Progress) -> bool:
 
 def lacks_commit(state: RaftState, progress: Progress) -> bool:
     """Say whether a follower that is being sent entries was not told of all that is committed."""
-    return (
-        progress.state is ProgressState.REPLICATE and progress.commit_sent < state.log.commit_index
-    )
+    return progress.state is REPLICATE and progress.commit_sent < state.log.commit_index
 
 
 def send_appends(state: RaftState) -> None:
@@ -85,10 +93,10 @@ def _send_append(
             )
         slices[start] = entries
     # What only tells of a commit would cost both sides another turn for an answer without news.
-    awaits_answer = progress.send_empty or progress.state is not ProgressState.REPLICATE
+    awaits_answer = progress.send_empty or progress.state is not REPLICATE
     state.outbox.append(
         Message(
-            MessageType.APPEND,
+            APPEND,
             member,
             state.id,
             state.term,
@@ -99,7 +107,7 @@ def _send_append(
             context=0 if entries or awaits_answer else NO_ANSWER,
         )
     )
-    size = sum(entry.size_bytes for entry in entries)
+    size = size_of(entries)
     progress.sent(start - 1 + len(entries), size, log.commit_index)
     if not log.is_cached(start):
         state.catch_up_bytes -= size
@@ -110,7 +118,7 @@ def send_heartbeats(state: RaftState) -> None:
     for member, progress in state.peers.items():
         state.outbox.append(
             Message(
-                MessageType.HEARTBEAT,
+                HEARTBEAT,
                 member,
                 state.id,
                 state.term,
@@ -138,7 +146,7 @@ def tick_heartbeat(state: RaftState) -> None:
 def handle_append_response(state: RaftState, message: Message) -> None:
     """Note how far a follower is; commit, back off, or hand over the lead accordingly."""
     progress = state.peers.get(message.sender)
-    if state.role is not Role.LEADER or progress is None:
+    if state.role is not LEADER or progress is None:
         return
     progress.recent_active = True
     if message.reject:
@@ -150,7 +158,7 @@ def handle_append_response(state: RaftState, message: Message) -> None:
     if message.index > state.log.last_index:
         return  # vouches for what we never sent; not of this cluster
     news = progress.accepted(message.index)
-    if progress.state is ProgressState.PROBE:
+    if progress.state is PROBE:
         if news or progress.match_index == message.index:
             progress.become_replicate()
     elif progress.state is ProgressState.SNAPSHOT and (
@@ -190,7 +198,7 @@ def maybe_hand_over(state: RaftState) -> None:
 def handle_heartbeat_response(state: RaftState, message: Message) -> None:
     """Note that a follower is alive, and confirm the reads of its round."""
     progress = state.peers.get(message.sender)
-    if state.role is not Role.LEADER or progress is None:
+    if state.role is not LEADER or progress is None:
         return
     progress.recent_active = True
     progress.heartbeat_answered(state.log.last_index)
@@ -207,7 +215,7 @@ def handle_append(state: RaftState, message: Message) -> None:
     log = state.log
     state.election_elapsed = 0
     state.leader_id = message.sender
-    if not all(entry.is_intact() for entry in message.entries):
+    if not are_intact(message.entries):
         state.damaged_appends += 1
         return
     answers = message.context != NO_ANSWER or bool(message.entries)
@@ -228,12 +236,19 @@ def handle_append(state: RaftState, message: Message) -> None:
         _refuse(state, message)
 
 
+def take_next(state: RaftState, message: Message) -> None:
+    """Take the leader's intact entries, which begin behind our last one."""
+    state.election_elapsed = 0
+    state.log.append(message.entries)
+    state.commit_to(min(message.commit, state.log.last_index))
+
+
 def _refuse(state: RaftState, message: Message) -> None:
     """Refuse an APPEND and say where the logs may agree; promises nothing, so goes at once."""
     hint, hint_term = state.log.find_conflict(message.index, message.log_term)
     state.outbox.append(
         Message(
-            MessageType.APPEND_RESPONSE,
+            APPEND_RESPONSE,
             message.sender,
             state.id,
             state.term,
@@ -252,7 +267,7 @@ def handle_heartbeat(state: RaftState, message: Message) -> None:
     state.commit_to(min(message.commit, state.log.last_index))
     state.outbox.append(
         Message(
-            MessageType.HEARTBEAT_RESPONSE,
+            HEARTBEAT_RESPONSE,
             message.sender,
             state.id,
             state.term,

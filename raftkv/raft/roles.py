@@ -15,6 +15,10 @@ class Role(IntEnum):
     LEADER = 3
 
 
+FOLLOWER = Role.FOLLOWER
+LEADER = Role.LEADER
+"""The roles that each message is looked at for: a name costs less than an enum's attribute."""
+
 TRANSITIONS: dict[Role, frozenset[Role]] = {
     Role.FOLLOWER: frozenset({Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE}),
     Role.PRE_CANDIDATE: frozenset({Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE}),

@@ -9,17 +9,17 @@ from raftkv.raft.configuration import Configuration
 from raftkv.raft.log import RaftLog
 from raftkv.raft.log_reader import LogReader, RandomSource
 from raftkv.raft.messages import (
+    APPEND_RESPONSE,
     Entry,
     EntryKind,
     HardState,
     Message,
-    MessageType,
     SnapshotMetadata,
 )
 from raftkv.raft.progress import Progress
 from raftkv.raft.read_index import ReadQueue
 from raftkv.raft.ready import ReadState
-from raftkv.raft.roles import TRANSITIONS, Role
+from raftkv.raft.roles import FOLLOWER, LEADER, TRANSITIONS, Role
 
 
 class RaftState:
@@ -85,7 +85,7 @@ class RaftState:
         )
         self.term = hard_state.term
         self.vote = hard_state.vote
-        self.role = Role.FOLLOWER
+        self.role = FOLLOWER
         self.leader_id = 0
         self.damaged_appends = 0
         """APPENDs ignored because an entry did not match its checksum."""
@@ -163,7 +163,7 @@ class RaftState:
     def become_follower(self, term: int, leader_id: int) -> None:
         """Follow `leader_id` (0: nobody yet) in `term`, which is never lower than ours."""
         assert term >= self.term
-        self._enter(Role.FOLLOWER)
+        self._enter(FOLLOWER)
         self._reset(term)
         self.leader_id = leader_id
 
@@ -184,7 +184,7 @@ class RaftState:
 
         Entries of earlier terms commit only through that entry (Raft §5.4.2, §8).
         """
-        self._enter(Role.LEADER)
+        self._enter(LEADER)
         self._reset(self.term)
         self.leader_id = self.id
         for member in sorted(self.configuration.members - {self.id}):
@@ -214,7 +214,7 @@ class RaftState:
 
     def append_own(self, data: bytes, kind: EntryKind) -> int:
         """Append a leader's entry and return its index."""
-        assert self.role is Role.LEADER
+        assert self.role is LEADER
         entry = Entry(self.term, self.log.last_index + 1, kind, data)
         self.log.append((entry,))
         self.uncommitted.append((entry.index, entry.size_bytes))
@@ -225,14 +225,10 @@ class RaftState:
     def acknowledge(self, leader: int, index: int) -> None:
         """Vouch for the log up to `index`, once synced; of answers in a row the highest will do."""
         waiting = self.after_persist
-        answer = Message(MessageType.APPEND_RESPONSE, leader, self.id, self.term, index=index)
+        answer = Message(APPEND_RESPONSE, leader, self.id, self.term, index=index)
         if waiting:
             last = waiting[-1]
-            if (
-                last.type is MessageType.APPEND_RESPONSE
-                and last.to == leader
-                and last.term == self.term
-            ):
+            if last.type is APPEND_RESPONSE and last.to == leader and last.term == self.term:
                 if index > last.index:
                     waiting[-1] = answer
                 return

@@ -235,6 +235,7 @@ def _assemble(
         },
         on_messages=lambda messages: member.take_messages(messages),
         on_read_end=lambda: member.end_read(),
+        on_lone_frame=lambda messages: member.take_alone(messages),
         on_forward=lambda sender, data: member.take_forwarded(sender, data),
         on_request=lambda sender, kind, payload: member.answer_peer(sender, kind, payload),
         on_unreachable=lambda peer_id: member.report_unreachable(peer_id),

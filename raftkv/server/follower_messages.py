@@ -12,11 +12,12 @@ Raft's safety does not depend on any of this: to the algorithm, such a message i
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from raftkv.raft.configuration import Configuration
-from raftkv.raft.messages import Message, MessageType
+from raftkv.raft.messages import APPEND, HEARTBEAT, Message
 from raftkv.server.quick_followers import QuickFollowers
 
 __all__ = ["FollowerMessages", "LeadingNode"]
@@ -61,6 +62,8 @@ class FollowerMessages:
         self._node = node
         self._loop = loop
         self._send = send
+        self._unsorted: deque[Message] = deque()
+        """What goes to others than the quick, while the caller syncs."""
         self._held: list[Message] = []
         self._held_bytes = 0
         self._held_since = 0.0
@@ -82,14 +85,14 @@ class FollowerMessages:
             self._send(messages)
             return
         self._send([message for message in messages if message.to in quick])
-        for message in messages:
-            if message.to not in quick:
-                self._hold(message)
-        if self._is_due and not syncs:
-            self.flush()
+        self._unsorted += [message for message in messages if message.to not in quick]
+        if not syncs:
+            self.synced()
 
     def synced(self) -> None:
-        """Send what only waited for the leader's own sync."""
+        """Look at what only waited for the leader's own sync."""
+        while self._unsorted:
+            self._hold(self._unsorted.popleft())
         if self._is_due:
             self.flush()
 
@@ -101,12 +104,15 @@ class FollowerMessages:
     def flush(self) -> None:
         """Send all that is held."""
         self._is_due = False
-        if self._held:
-            held, self._held, self._held_bytes = self._held, [], 0
+        if self._held or self._unsorted:
+            held = [*self._held, *self._unsorted]
+            self._unsorted.clear()
+            self._held, self._held_bytes = [], 0
             self._send(held)
 
     def close(self) -> None:
         """Send nothing more."""
+        self._unsorted.clear()
         self._held.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -129,10 +135,10 @@ class FollowerMessages:
 
     def _may_wait(self, message: Message, now: float) -> bool:
         """Say whether this is what a level follower gets whose clients wait for nothing."""
-        if message.type is MessageType.APPEND:
+        if message.type is APPEND:
             if message.index + len(message.entries) != self._node.last_index:
                 return False
-        elif message.type is not MessageType.HEARTBEAT:
+        elif message.type is not HEARTBEAT:
             return False
         return self._busy_until.get(message.to, 0.0) <= now
 

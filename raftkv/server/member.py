@@ -4,36 +4,42 @@ Everything here runs on one event loop and nothing waits. Whatever happens (a re
 finished sync, a tick) notes itself and wakes the *turn*, which runs once per loop iteration:
 
 1. commands gathered since the last turn become a batch, proposed here or sent to the leader;
-2. what the Raft node owes is done: messages leave, entries go to the log writer's thread,
-   committed entries are applied and their clients answered;
+2. what the Raft node owes is done: messages leave, entries are synced (by the loop or the log
+   writer's thread), committed entries are applied and their clients answered;
 3. reads whose index is applied are served, new events go to the watchers.
 
-The turn is the only writer of the node, the store and everything else in this package.
+A lone APPEND, or its answer, is acted upon before that: see `take_alone`. The loop is the only
+writer of the node, the store and everything else in this package.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from raftkv._native.command_batch import answer, check_batch, read_header
 from raftkv._native.snapshot_writer import SnapshotWriter
 from raftkv._native.waiter import Waiter
 from raftkv._native.watch_hub import WatchHub
 from raftkv.config import Config
-from raftkv.errors import ERRORS, ErrorCode
+from raftkv.errors import ErrorCode
 from raftkv.pb.etcd import rpc_pb2 as pb
 from raftkv.raft.errors import NoLeader, NotLeader, ProposalDropped, TooManyReads
-from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
+from raftkv.raft.messages import (
+    Message,
+    MessageType,
+    SnapshotMetadata,
+)
 from raftkv.raft.ready import PersistWork, Ready, SoftState
-from raftkv.raft.roles import Role
+from raftkv.raft.roles import LEADER
 from raftkv.server import forwarding
 from raftkv.server.alarms import no_space_alarm
+from raftkv.server.applier import Applier
 from raftkv.server.auth_state import AuthState
 from raftkv.server.cluster_state import ClusterState
 from raftkv.server.command import CommandKind, FutureWaiter, NobodyWaits
 from raftkv.server.commit_notice import CommitNotice
 from raftkv.server.early_election import EarlyElection
 from raftkv.server.follower_messages import FollowerMessages
+from raftkv.server.forwarded_proposals import ForwardedProposals
 from raftkv.server.hash_check import HashCheck
 from raftkv.server.housekeeping import Housekeeping
 from raftkv.server.leadership_transfer import LeadershipTransfer
@@ -43,7 +49,7 @@ from raftkv.server.member_parts import MemberParts, MemberRemoved
 from raftkv.server.membership import Membership
 from raftkv.server.peer_links import REMOVAL_WAIT_S, PeerLinks
 from raftkv.server.peer_requests import PeerRequests
-from raftkv.server.proposals import Batch, Fate, Proposals
+from raftkv.server.proposals import POSTPONED, PROPOSED, Batch, Fate, Proposals, timeout_code
 from raftkv.server.publication import Publication
 from raftkv.server.quota import Quota
 from raftkv.server.reads import ReadRounds, Serve
@@ -73,7 +79,8 @@ class Member:
         self.cluster_id = membership.cluster_id
         self.leader_changes = 0
         self.on_turn_end: Callable[[], object] = lambda: None
-        """Called after every turn; the front end flushes its answers here."""
+        """Called after every turn, and when the last client that waits has its answer; the front
+        end flushes its answers here."""
         self.on_ready: Callable[[], object] = lambda: None
         """Called once, when this member has published itself and so serves everything."""
         self._loop = loop
@@ -103,6 +110,9 @@ class Member:
         )
         self.received = SnapshotReceiver(self._open_snapshot, loop)
         self.reads = ReadRounds(parts.read_seed, timeout_s)
+        self._forwarded = ForwardedProposals(
+            parts.node, parts.transport, self.proposals, self.auth, self._notice
+        )
         self.leases = LeaseTimer(
             parts.node,
             parts.transport,
@@ -127,11 +137,11 @@ class Member:
         self.hash_check = HashCheck(self, config.corrupt_check_s)
         self._early_election = EarlyElection(self.id)
         self._awake = self._awaits_flush = self._stopped = self._reading = False
-        self._applied_term = 0
         self._publication = Publication(self.id, config, self.cluster, self.propose)
         self._next_progress = loop.time() + config.progress_notify_interval_s
         self._tick_timer: asyncio.TimerHandle | None = None
         self._transfer = LeadershipTransfer(loop)
+        self._applier = Applier(self, loop, lambda: self.on_turn_end())
 
     def _make_changes(self, parts: MemberParts) -> Reconfiguration:
         return Reconfiguration(
@@ -219,7 +229,7 @@ class Member:
     @property
     def is_leader(self) -> bool:
         """Whether this member leads as far as it knows."""
-        return self.node.role is Role.LEADER
+        return self.node.role is LEADER
 
     @property
     def is_learner(self) -> bool:
@@ -234,7 +244,45 @@ class Member:
 
     def take_messages(self, messages: Sequence[Message]) -> None:
         """Step Raft messages; `end_read` acts on them. Snapshots come by `take_snapshot` only."""
-        self._step([one for one in messages if one.type is not MessageType.SNAPSHOT])
+        try:
+            if not self._stopped:
+                self._step([one for one in messages if one.type is not MessageType.SNAPSHOT])
+        except Exception as error:
+            self.fail(error)
+
+    def take_alone(self, messages: Sequence[Message]) -> None:
+        """Take the messages of one read that brought no more, and act on them."""
+        has_applied = None
+        if len(messages) == 1 and not self._stopped:
+            try:
+                has_applied = self._take_short(messages[0])
+            except Exception as error:
+                return self.fail(error)
+        if has_applied is None:
+            self.take_messages(messages)
+        if not has_applied:
+            return self.end_read()
+        return None if self._awake else self._turn()
+
+    def _take_short(self, message: Message) -> bool | None:
+        """Of an APPEND or its answer, do first what somebody waits for: the sync and the answer to
+        it, or to apply what is committed. Returns whether entries were applied; None for all that
+        has to go the long way.
+        """
+        found = self.node.next_append(message)
+        if found is not None and self._writer.is_quick(found[0]):
+            self._writer.write(found[0])
+            self.transport.send(found[1:])
+            self.node.appended(message)
+            self._notice.stepped(message)
+            return False
+        entries = self.node.commit_at_once(message)
+        if entries is None:
+            return None
+        if entries:
+            self._applier.apply(entries)
+        self._notice.stepped(message)
+        return bool(entries)
 
     def end_read(self) -> None:
         """Act on the messages of one read of a connection, now unless a turn is due anyway."""
@@ -244,48 +292,23 @@ class Member:
 
     def take_snapshot(self, message: Message) -> None:
         """Step a SNAPSHOT whose state is here, complete and checked."""
-        self._step([message])
+        if self._stopped:
+            return
+        try:
+            self._step([message])
+        except Exception as error:
+            self.fail(error)
         self.wake()
 
     def _step(self, messages: Sequence[Message]) -> None:
-        if self._stopped:
-            return
-        try:
-            for message in messages:
-                self.node.step(message)
-                self._notice.stepped(message)
-        except Exception as error:
-            self.fail(error)
+        for message in messages:
+            self.node.step(message)
+            self._notice.stepped(message)
 
     def take_forwarded(self, sender: int, data: bytes) -> None:
         """Act on a forwarded message; a malformed one is logged and dropped."""
-        if self._stopped:
-            return
-        try:
-            message = forwarding.decode(data)
-            if isinstance(message, forwarding.Propose):
-                self._propose_for(sender, message)
-            elif isinstance(message, forwarding.TokenUsed):
-                self.auth.on_use(message.token_id, message.used_ms)
-            else:
-                self.proposals.refuse(message.batch_id, message.code)
-        except ValueError as error:
-            log.warning(
-                "dropped a malformed message", extra={"peer": f"{sender:x}"}, exc_info=error
-            )
-
-    def _propose_for(self, sender: int, message: forwarding.Propose) -> None:
-        """Propose another member's batch, or tell it that this certainly did not happen."""
-        batch_id = check_batch(message.batch)  # in the log, it would end every member
-        code = ErrorCode.LEADER_CHANGED
-        if message.term == self.node.term and self.is_leader:
-            try:
-                self._notice.proposed_for(sender, self.node.propose(message.batch))
-                return self.wake()
-            except ProposalDropped:
-                code = ErrorCode.REQUEST_TOO_MANY_REQUESTS
-        self.transport.forward(sender, forwarding.encode(forwarding.Refused(batch_id, code)))
-        return None
+        if not self._stopped and self._forwarded.take(sender, data):
+            self.wake()
 
     async def answer_peer(self, sender: int, kind: str, payload: bytes) -> bytes:
         """Answer a request of another member. Raises ValueError for an unknown one."""
@@ -376,7 +399,8 @@ class Member:
         at_once = work if work and not ready.snapshot and self._writer.is_quick(work) else None
         if leads:
             self._followers.send(ready.messages, syncs=at_once is not None)
-        self.transport.send(() if leads else ready.messages)
+        else:
+            self.transport.send(ready.messages)
         if ready.snapshot is not None:
             self._install(ready.snapshot, work)
         elif work is not None and not at_once:
@@ -384,9 +408,7 @@ class Member:
         if at_once and not leads:
             self._write(at_once)  # the leader waits for it
         if ready.committed_entries:
-            self._apply(ready.committed_entries)
-            if not self.proposals.pending_count:
-                self.on_turn_end()  # nobody else waits, so all else can be done after the answer
+            self._applier.apply(ready.committed_entries)
         for state in ready.read_states:
             self.reads.confirm(state.context, state.index)
         if at_once and leads:
@@ -402,7 +424,7 @@ class Member:
     def _follow_leader(self, state: SoftState) -> None:
         """Adapt to a new leader, role or term."""
         self.hub.raft_term = state.term
-        if state.role is not Role.LEADER:
+        if state.role is not LEADER:
             self.leases.follow()
             self.snapshots.cancel()
         if state.leader_id not in (0, self.id):
@@ -421,21 +443,21 @@ class Member:
         """Propose a batch to whoever leads in the present term."""
         leader_id = self.node.leader_id
         if leader_id == 0:
-            return Fate.POSTPONED
+            return POSTPONED
         if leader_id == self.id:
             if self.store.table_full:
                 if not self._awaits_flush:
                     self._awaits_flush = True
                     self._loop.call_later(FLUSH_POLL_S, self._retry_after_flush)
-                return Fate.POSTPONED
+                return POSTPONED
             try:
                 index = self.node.propose(batch.data)
                 self._notice.proposed(self._loop.time(), index)
             except (NotLeader, ProposalDropped):
-                return Fate.POSTPONED
-            return Fate.PROPOSED
+                return POSTPONED
+            return PROPOSED
         message = forwarding.encode(forwarding.Propose(batch.term, batch.data))
-        return Fate.PROPOSED if self.transport.forward(leader_id, message) else Fate.POSTPONED
+        return PROPOSED if self.transport.forward(leader_id, message) else POSTPONED
 
     def _retry_after_flush(self) -> None:
         """See whether the flusher has made room for what was postponed."""
@@ -453,60 +475,6 @@ class Member:
         except (NoLeader, TooManyReads):
             return False
         return True
-
-    # --- apply -----------------------------------------------------------------------------------
-
-    def _apply(self, entries: Sequence[Entry]) -> None:
-        """Apply committed entries in order and answer the clients that wait here."""
-        began = self._loop.time()
-        for entry in entries:
-            if entry.term != self._applied_term:
-                self._applied_term = entry.term
-                self.proposals.settle(entry.term)
-                self.changes.settle(entry.term)
-            if entry.kind is EntryKind.NORMAL:
-                self._apply_batch(entry)
-                continue
-            if entry.kind is EntryKind.CONF_CHANGE:
-                self._apply_change(entry)
-            self.store.apply_empty(entry.index, entry.term)
-        self.leases.take_changes(self.store.take_lease_changes())
-        self.store.maybe_flush()
-        self.node.applied(entries[-1].index)
-        size_bytes = sum(one.size_bytes for one in entries)
-        self.housekeeping.applied(entries[-1].index, size_bytes, self._loop.time() - began)
-        leads = self.is_leader and self._applied_term == self.node.term
-        if leads and not self.leases.lessor.is_primary:
-            self.leases.lead(self.config.election_timeout_s)
-
-    def _apply_batch(self, entry: Entry) -> None:
-        origin, batch_id, _, kind = read_header(entry.data)
-        if self.auth.stamp is not None or kind == CommandKind.AUTH_STAMP:
-            kind, refusal = self.auth.admit(entry.data)
-            if refusal is not None:
-                if origin == self.id:
-                    self.proposals.refuse(batch_id, refusal)
-                return self.store.apply_empty(entry.index, entry.term)
-        batch = self.proposals.take(batch_id) if origin == self.id else None
-        outcome: bytes | int | None = None
-        if kind == CommandKind.COMPACTION:
-            self.hub.publish()  # synced watchers must see what is compacted now
-        elif kind >= CommandKind.MEMBER_RECORD:
-            outcome = self.cluster.apply_command(kind, entry.data)
-        results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
-        if batch is not None and results is not None:
-            if outcome is not None:
-                results[-1] = outcome
-            answer(batch.waiters, results, ERRORS)
-        return None
-
-    def _apply_change(self, entry: Entry) -> None:
-        """Let a change of membership take effect; a member that it removes stops soon after."""
-        self.cluster.apply_change(entry, self.node.apply_configuration(entry))
-        self.changes.applied(entry)
-        if self.cluster.was_removed:
-            log.warning("this member was removed from the cluster")
-            self._loop.call_later(REMOVAL_WAIT_S, self.learn_of_removal)
 
     # --- snapshots -------------------------------------------------------------------------------
 
@@ -529,7 +497,7 @@ class Member:
         self.hub.publish()
         self.store.install(writer)
         writer.close()
-        self._applied_term = snapshot.term
+        self._applier.installed(snapshot.term)
         self.proposals.abandon(ErrorCode.TIMEOUT)
         self.changes.abandon(ErrorCode.TIMEOUT)
         self.cluster.load(snapshot.configuration)
@@ -558,7 +526,9 @@ class Member:
             self.node.configuration.voters,
         ):
             self.node.campaign()
-        self.proposals.expire(now, self._timeout_code())
+        leader_id = self.node.leader_id
+        is_heard = leader_id == self.id or self.transport.is_connected(leader_id)
+        self.proposals.expire(now, timeout_code(leader_id, is_heard=is_heard))
         self.reads.tick(now, self._ask_read_index)
         self.leases.tick(now)
         self.quota.tick(now)
@@ -576,15 +546,6 @@ class Member:
             log.info("compacting by schedule", extra={"revision": revision})
             request = pb.CompactionRequest(revision=revision).SerializeToString()
             self.propose(CommandKind.COMPACTION, request, NobodyWaits())
-
-    def _timeout_code(self) -> ErrorCode:
-        """What to tell clients whose batch was proposed and not heard of again."""
-        leader_id = self.node.leader_id
-        if leader_id == 0:
-            return ErrorCode.TIMEOUT_DUE_TO_LEADER_FAIL
-        if leader_id != self.id and not self.transport.is_connected(leader_id):
-            return ErrorCode.TIMEOUT_DUE_TO_CONNECTION_LOST
-        return ErrorCode.TIMEOUT
 
     # --- background work -------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from raftkv.errors import ErrorCode
 from raftkv.server.auth_stamp import CHECKED
 from raftkv.server.command import CommandKind, NobodyWaits, fail_with
 
-__all__ = ["Batch", "Fate", "ProposalLimits", "Proposals"]
+__all__ = ["Batch", "Fate", "ProposalLimits", "Proposals", "timeout_code"]
 
 ALONE = frozenset(
     {
@@ -59,6 +59,10 @@ class Fate(Enum):
     """Certainly not proposed; try again when something changed."""
     REFUSED = 3
     """Certainly not proposed, and the leader is overloaded."""
+
+
+PROPOSED = Fate.PROPOSED
+POSTPONED = Fate.POSTPONED
 
 
 @dataclass(slots=True)
@@ -201,11 +205,11 @@ class Proposals:
                 batch.deadline = now + self.timeout_s
             batch.term = term
             fate = propose(batch)
-            if fate is Fate.POSTPONED:
+            if fate is POSTPONED:
                 batch.term = 0
                 return self._date(now)
             self._sealed.popleft()
-            if fate is Fate.PROPOSED:
+            if fate is PROPOSED:
                 self._in_flight[batch.id] = batch
             else:
                 self._fail(batch, ErrorCode.REQUEST_TOO_MANY_REQUESTS)
@@ -281,3 +285,10 @@ class Proposals:
     def _forget(self, batch: Batch) -> None:
         self._pending_commands -= len(batch.waiters)
         self._pending_bytes -= len(batch.data)
+
+
+def timeout_code(leader_id: int, *, is_heard: bool) -> ErrorCode:
+    """What to tell clients whose batch was proposed and not heard of again."""
+    if leader_id == 0:
+        return ErrorCode.TIMEOUT_DUE_TO_LEADER_FAIL
+    return ErrorCode.TIMEOUT if is_heard else ErrorCode.TIMEOUT_DUE_TO_CONNECTION_LOST

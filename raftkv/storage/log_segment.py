@@ -15,7 +15,7 @@ MAGIC = b"rkvlog 1"
 """The last byte is the number of the format."""
 
 INDEX_MAX = (1 << 63) - 1
-"""So that whoever counts on from an index need not think of the end of 64 bits."""
+"""Of terms, too: so that whoever counts on from one need not think of the end of 64 bits."""
 
 HEADER_BYTES = 4096
 """Frames begin here, on a page of their own."""
@@ -75,6 +75,13 @@ class SegmentHeader:
         if magic != MAGIC:
             raise ValueError(f"the format {magic!r} is not {MAGIC!r}")
         header = cls(*numbers)
-        if max(header.base_index, header.last_index) > INDEX_MAX:
-            raise ValueError("it names an index that no log can reach")
+        if (
+            header.base_index
+            | header.base_term
+            | header.last_index
+            | header.last_term
+            | header.term
+            | header.commit
+        ) > INDEX_MAX:
+            raise ValueError("it names an index or a term that no log can reach")
         return header

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
@@ -282,7 +282,7 @@ class SimulatedCluster:
         if message.entries and self.random.random() < self.faults.damage:
             last = message.entries[-1]
             damaged = Entry(last.term, last.index, last.kind, last.data + b"!", last.checksum)
-            message = replace(message, entries=(*message.entries[:-1], damaged))
+            message = message.replaced(entries=(*message.entries[:-1], damaged))
         name = (
             f"{message.sender}->{message.to} {message.type.name} {message.term} {message.index} "
             f"{len(message.entries)} {message.reject}"
@@ -312,7 +312,7 @@ class SimulatedCluster:
             return
         state = list(sender.applied)
         opened = SnapshotMetadata(len(state), state[-1].term, sender.configuration)
-        message = replace(message, snapshot=opened)
+        message = message.replaced(snapshot=opened)
         for _ in range(1 + (self.random.random() < self.faults.duplicate)):
             delay = 1 + self.random.randrange(self.faults.snapshot_ms_max)
             name = f"snapshot {message.sender}->{message.to} {opened.index} {opened.term}"

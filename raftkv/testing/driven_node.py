@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from raftkv.raft.config import RaftConfig
 from raftkv.raft.configuration import Configuration
@@ -95,3 +97,31 @@ class Driven:
         self.step(MessageType.VOTE_RESPONSE, 2, self.node.term)
         self.sync()
         assert self.node.role is Role.LEADER
+
+    def picture(self) -> dict[str, Any]:
+        """Return everything that the node and its disk hold, to be compared."""
+        state = self.node._state
+        skipped = ("random", "reads", "config", "log")
+        found = {
+            name: _picture(getattr(state, name)) for name in state.__slots__ if name not in skipped
+        }
+        found["log"] = {
+            name: _picture(getattr(state.log, name))
+            for name in state.log.__slots__
+            if name != "_reader"
+        }
+        return found | {
+            "hard state": self.log.hard_state(),
+            "stored": self.log.entries(1, self.log.last_index + 1, 1 << 30),
+            "applied": list(self.applied),
+        }
+
+
+def _picture(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _picture(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return list(value)
+    if hasattr(value, "__slots__") and not dataclasses.is_dataclass(value):
+        return {name: _picture(getattr(value, name)) for name in value.__slots__}
+    return value

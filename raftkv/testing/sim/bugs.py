@@ -1,7 +1,8 @@
 """Bugs planted on purpose, to prove that the simulator would notice them.
 
 Each is a small change to the real code, made by patching it for a while, as somebody might make it
-by mistake. `BUGS` says within how many seeds each is caught.
+by mistake; it takes the plain Raft core (`plain_core`). `BUGS` says within how many seeds each is
+caught.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from raftkv.testing.plain_core import use_plain_core
+
+if __name__ == "__main__":
+    use_plain_core()
+
 from raftkv.testing.sim import worlds
-from raftkv.testing.sim.planted import core, membership, server, storage
+from raftkv.testing.sim.planted import core, membership, server, short_way, storage
 from raftkv.testing.sim.planted.patch import Patch
 from raftkv.testing.sim.world import run
 from raftkv.testing.sim.worlds import World
@@ -42,16 +48,18 @@ BUGS = (
     Bug(core.vote_not_persisted, worlds.colliding, 60),
     Bug(core.vote_for_anyone, worlds.ordinary, 10),
     Bug(core.vote_twice, worlds.colliding, 20),
-    Bug(core.commit_old_term_by_counting, worlds.harsh, 30, first_seed=20),
+    Bug(core.commit_old_term_by_counting, worlds.harsh, 30, first_seed=150),
     Bug(core.commit_with_a_minority, worlds.ordinary, 10),
     Bug(core.acknowledge_before_sync, worlds.harsh, 80),
-    Bug(core.count_oneself_before_sync, worlds.harsh, 30, first_seed=30),
+    Bug(core.count_oneself_before_sync, worlds.harsh, 30),
     Bug(core.truncate_on_every_append, worlds.ordinary, 10),
-    Bug(core.accept_without_matching, worlds.ordinary, 10),
+    Bug(core.accept_without_matching, worlds.ordinary, 60),
     Bug(core.believe_own_optimism, worlds.ordinary, 5),
     Bug(core.read_without_asking, worlds.reading, 10),
     Bug(core.read_joins_a_running_round, worlds.reading, 60),
-    Bug(core.read_before_own_commit, worlds.reading, 25),
+    Bug(core.read_before_own_commit, worlds.reading, 40),
+    Bug(short_way.answer_before_write, worlds.harsh, 5),
+    Bug(short_way.go_on_without_matching, worlds.harsh, 50),
     Bug(server.serve_reads_before_applied, worlds.ordinary, 5),
     Bug(server.propose_again_at_a_leader_change, worlds.ordinary, 5),
     Bug(server.give_up_at_a_leader_change, worlds.ordinary, 5),
@@ -61,19 +69,19 @@ BUGS = (
     Bug(server.expire_at_promotion, worlds.ordinary, 10),
     Bug(server.renew_what_others_count, worlds.renewing, 15),
     Bug(server.never_expire, worlds.ordinary, 5),
-    Bug(server.trim_what_is_not_flushed, worlds.ordinary, 40),
+    Bug(server.trim_what_is_not_flushed, worlds.ordinary, 40, first_seed=30),
     Bug(server.snapshot_without_membership, worlds.snapshotting, 5),
     Bug(membership.removed_voter_still_counts, worlds.changing, 60),
-    Bug(membership.joint_by_the_new_half, worlds.jointly, 60),
+    Bug(membership.joint_by_the_new_half, worlds.jointly, 60, first_seed=50),
     Bug(membership.learners_count, worlds.listening, 10),
     Bug(membership.change_in_force_when_proposed, worlds.changing, 60),
     Bug(membership.configuration_not_stored, worlds.changing, 60),
     Bug(membership.joiner_believes_its_flags, worlds.changing, 60),
     Bug(membership.removed_and_never_told, worlds.changing, 60),
-    Bug(membership.removed_and_gone_at_once, worlds.parting, 60, first_seed=60),
+    Bug(membership.removed_and_gone_at_once, worlds.parting, 60),
     Bug(membership.newer_members_are_strangers, worlds.left_behind, 10),
     Bug(membership.changes_skipped_in_replay, worlds.changing, 60),
-    Bug(membership.log_cut_behind_a_snapshot, worlds.snapshotting, 60),
+    Bug(membership.log_cut_behind_a_snapshot, worlds.snapshotting, 60, first_seed=60),
     Bug(membership.log_not_reset_after_a_crash, worlds.snapshotting, 60),
     Bug(storage.apply_twice_after_restart, worlds.ordinary, 10),
     Bug(storage.skip_events_at_compaction, worlds.compacting, 10),

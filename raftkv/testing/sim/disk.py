@@ -21,10 +21,16 @@ from raftkv.errors import StoreIOError
 from raftkv.raft.messages import HardState
 from raftkv.raft.ready import PersistWork
 from raftkv.testing.memory_log import MemoryLog
-from raftkv.testing.sim.loop import MemberLoop
+from raftkv.testing.sim.loop import MemberLoop, ProcessEnded
 from raftkv.testing.sim.scheduler import MS, Scheduler
 
 __all__ = ["SimulatedDisk", "SimulatedFlushPool", "SimulatedWriter"]
+
+QUICK = 0.5
+"""Part of the writes that a member does itself, where it may."""
+
+ENDS = 0.002
+"""The part of these writes in which the process ends: what comes after them never happens."""
 
 
 @dataclass(slots=True)
@@ -40,6 +46,8 @@ class SimulatedDisk:
     failing: int = 0
     """Writes that will fail from now on."""
     full: bool = False
+    may_end: bool = False
+    """Whether a process may end in the middle of a write that its loop waits for."""
     counts: Counter[str] = field(default_factory=Counter)
     """What crashes did to it."""
 
@@ -76,12 +84,24 @@ class SimulatedWriter:
         self._closed = False
 
     def is_quick(self, work: PersistWork) -> bool:
-        """No sync is so quick here that the member would wait for it."""
-        return False
+        """Say, by the dice, whether the member waits for this sync; not while another goes on."""
+        return not (self._busy or self._dead) and self._disk.dice.random() < QUICK
 
     def write(self, work: PersistWork) -> None:
-        """Never called."""
-        raise AssertionError
+        """Write and sync in no time. Raises StoreIOError, or ProcessEnded in the middle of it."""
+        try:
+            self._disk.check()
+        except StoreIOError:
+            self._dead = True
+            raise
+        dice = self._disk.dice
+        ends = self._disk.may_end and dice.random() < ENDS
+        if not ends or dice.random() < 0.5:
+            self._write(work)
+        self._disk.counts["write on the loop"] += 1
+        if ends:
+            self._disk.counts["crash in a write on the loop"] += 1
+            raise ProcessEnded
 
     def submit(self, work: PersistWork, callback: Callable[[], None]) -> None:
         """Write and sync, then call back on the member's loop."""

@@ -14,12 +14,16 @@ from typing import Any, Protocol, TypeVar, cast
 
 from raftkv.testing.sim.scheduler import SECOND, Scheduler, SimulatedHandle
 
-__all__ = ["MemberLoop"]
+__all__ = ["MemberLoop", "ProcessEnded"]
 
 _T = TypeVar("_T")
 
 THREAD_US = 200
 """How long work takes that was handed to a thread."""
+
+
+class ProcessEnded(BaseException):
+    """The process is gone, here and now: nothing behind this point is done."""
 
 
 class Threads(Protocol):
@@ -52,6 +56,8 @@ class MemberLoop:
         """In the order of their beginning, which is the same in every run."""
         self.threads: Threads | None = None
         """Where work in threads meets the disk."""
+        self.on_process_end: Callable[[], None] = lambda: None
+        """Called when what was running ended the process."""
         self.failure: BaseException | None = None
         """What a task of the member raised and nobody looked at."""
 
@@ -98,11 +104,17 @@ class MemberLoop:
             self._held.append(handle)
             return
         asyncio._set_running_loop(self.as_asyncio)
+        has_ended = False
         try:
             handle.call()
+        except ProcessEnded:
+            has_ended = True
         finally:
             asyncio._set_running_loop(None)
-        self._after_event()
+        if has_ended:
+            self.on_process_end()
+        else:
+            self._after_event()
 
     def enter(self, call: Callable[[], _T]) -> _T:
         """Call something at once, with this loop as the running one."""

@@ -26,6 +26,7 @@ from raftkv.testing.sim.disk import SimulatedDisk, SimulatedFlushPool, Simulated
 from raftkv.testing.sim.loop import MemberLoop
 from raftkv.testing.sim.network import SimulatedNetwork
 from raftkv.testing.sim.plan import Plan
+from raftkv.testing.sim.promises import check_promise
 from raftkv.testing.sim.scheduler import MS, Scheduler
 from raftkv.testing.sim.snapshot_disk import SnapshotDisk
 from raftkv.testing.sim.trace import Trace
@@ -106,6 +107,13 @@ class ObservedNode(RaftNode):
             self.on_committed(entry)
         return ready
 
+    def commit_at_once(self, message: Message) -> tuple[Entry, ...] | None:
+        """Return what an answer lets be applied, having told the checker of it."""
+        entries = super().commit_at_once(message)
+        for entry in entries or ():
+            self.on_committed(entry)
+        return entries
+
 
 class Eyes(Protocol):
     """What the checkers are told of a member."""
@@ -151,6 +159,7 @@ class Machine:
             random.Random(f"{plan.seed} disk {number}"),
             sync_us_max=plan.sync_us_max,
             flush_us_max=plan.flush_us_max,
+            may_end=bool(plan.faults),
         )
         self.life = 0
         self.is_up = False
@@ -189,6 +198,7 @@ class Machine:
         self.loop = MemberLoop(
             self._scheduler, rate=self.rate, after_event=lambda: self._eyes.after_event(self)
         )
+        self.loop.on_process_end = lambda: self._end_life(self.life)
         self.pool = SimulatedFlushPool(self.disk)
         self.loop.threads = self.incoming = SnapshotDisk(
             self.disk, lambda us: self._eyes.exposed(self, us)
@@ -255,6 +265,7 @@ class Machine:
             own_url=lambda: membership.peer_url(self.id),
             on_stranger=lambda peer_id, url: self.member.cluster.admit(peer_id, url),
         )
+        self.transport.on_send = lambda message: check_promise(message, node, self.disk.log)
         parts = MemberParts(
             node,
             store,
@@ -271,8 +282,7 @@ class Machine:
 
     def _take_messages(self, messages: list[Message]) -> None:
         """Each message is a read of its own."""
-        self.member.take_messages(messages)
-        self.member.end_read()
+        self.member.take_alone(messages)
 
     def _raft_config(self) -> RaftConfig:
         bounds: dict[str, Any] = {}

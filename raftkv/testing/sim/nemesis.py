@@ -57,6 +57,7 @@ class Nemesis:
         for machine in self._machines:
             machine.disk.full = False
             machine.disk.failing = 0
+            machine.disk.may_end = False
             machine.disk.sync_us_max = self._plan.calm_sync_us_max
             if machine.is_up and machine.loop.is_paused:
                 machine.resume()

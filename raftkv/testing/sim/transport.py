@@ -51,6 +51,8 @@ class SimulatedTransport:
         self._find = find
         self._peers = set(peers) - {member_id}
         self._note = note
+        self.on_send: Callable[[Message], object] = lambda _message: None
+        """Told of each message before it leaves."""
         self._on_messages = on_messages
         self._on_forward = on_forward
         self._on_request = on_request
@@ -121,6 +123,7 @@ class SimulatedTransport:
     def send(self, messages: Sequence[Message]) -> None:
         """Send Raft messages; each may be lost, repeated or overtaken."""
         for message in messages:
+            self.on_send(message)
             if message.to not in self._peers:
                 continue
             if not self.is_connected(message.to):

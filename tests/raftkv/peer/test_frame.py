@@ -30,6 +30,8 @@ from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 
 U64 = st.integers(0, (1 << 64) - 1)
+NUMBERS = st.integers(0, (1 << 62) - 1)
+"""Terms and indexes."""
 
 
 MEMBERS = st.frozensets(U64, max_size=3)
@@ -41,26 +43,26 @@ def snapshots(draw: st.DrawFn) -> SnapshotMetadata | None:
         return None
     sets = [draw(MEMBERS) for _ in range(4)]
     configuration = Configuration(sets[0], sets[1], sets[2], sets[3], draw(st.booleans()))
-    return SnapshotMetadata(draw(U64), draw(U64), configuration)
+    return SnapshotMetadata(draw(NUMBERS), draw(NUMBERS), configuration)
 
 
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
-    index = draw(st.integers(0, (1 << 64) - 10))
-    blocks = draw(st.lists(st.tuples(U64, st.sampled_from(EntryKind), st.binary()), max_size=4))
+    index = draw(st.integers(0, (1 << 62) - 10))
+    blocks = draw(st.lists(st.tuples(NUMBERS, st.sampled_from(EntryKind), st.binary()), max_size=4))
     return Message(
         draw(st.sampled_from(MessageType)),
         draw(U64),
         draw(U64),
-        draw(U64),
-        draw(U64),
+        draw(NUMBERS),
+        draw(NUMBERS),
         index,
-        draw(U64),
+        draw(NUMBERS),
         tuple(
             Entry(term, index + 1 + i, kind, data) for i, (term, kind, data) in enumerate(blocks)
         ),
         draw(st.booleans()),
-        draw(U64),
+        draw(NUMBERS),
         draw(U64),
         draw(st.booleans()),
         draw(snapshots()),
@@ -113,6 +115,42 @@ def test_the_plain_codec_agrees(sent: list[Message], noise: bytes, place: int) -
             assert decode_messages(given_body) == expected
 
 
+@given(
+    st.lists(messages(), max_size=3),
+    st.booleans(),
+    st.binary(max_size=8),
+    st.integers(0, 1 << 30),
+    st.sampled_from((FrameType.MESSAGES, FrameType.MESSAGES, FrameType.FORWARD)),
+    st.sampled_from((b"", b"", b"x")),
+)
+def test_one_frame_of_a_pair_is_read_as_frames_are(
+    sent: list[Message],
+    from_one: bool,
+    noise: bytes,
+    place: int,
+    type_: FrameType,
+    more: bytes,
+) -> None:
+    """All that is not exactly one such frame is left to whoever says what is wrong with it."""
+    for message in sent:
+        message.to, message.sender = 2, 1 if from_one else message.sender
+    assert peer_messages.encode_frame(sent) == encode_frame(
+        FrameType.MESSAGES, peer_messages.encode(sent)
+    )
+    body = bytearray(peer_messages.encode(sent))
+    place %= len(body)
+    body[place : place + len(noise)] = noise
+    frame = encode_frame(type_, bytes(body)) + more
+    expected: list[Message] | None = None
+    if type_ is FrameType.MESSAGES and not more:
+        with contextlib.suppress(FrameError):
+            expected = decode_messages(bytes(body))
+    if any((message.sender, message.to) != (1, 2) for message in expected or ()):
+        expected = None
+    assert peer_messages.messages_of_frame(frame, 1, 2) == expected
+    assert peer_messages.messages_of_frame(frame[:-1], 1, 2) is None or more
+
+
 ENTRY = Entry(1, 8, EntryKind.NORMAL, b"five!")
 BODY = peer_messages.encode([Message(MessageType.APPEND, 2, 1, 5, index=7, entries=(ENTRY,))])
 SNAPSHOT = peer_messages.encode(
@@ -132,8 +170,11 @@ def with_bytes(body: bytes, place: int, value: bytes) -> bytes:
         (with_bytes(BODY, 4, b"\x63"), "unknown message type 99"),
         (with_bytes(BODY, 4, b"\0"), "unknown message type 0"),
         (with_bytes(BODY, 5, b"\x08"), "unknown flags 0x8"),
+        (with_bytes(BODY, 26, b"\xff" * 8), "a term or an index is out of range"),
+        (with_bytes(BODY, 42, b"\xff" * 7 + b"\x3f"), "an entry has no index"),
+        (with_bytes(BODY, 74, b"\xff" * 8), "an entry's term is out of range"),
+        (with_bytes(SNAPSHOT, 74, b"\xff" * 8), "a snapshot's term or index is out of range"),
         (with_bytes(BODY, 6, b"\xff" * 4), "entries are cut short"),
-        (with_bytes(BODY, 42, b"\xff" * 8), "an entry has no index"),
         (with_bytes(BODY, 90, b"\x09"), "unknown entry kind 9"),
         (with_bytes(BODY, 86, b"\x06\0\0\0"), "data is cut short"),
         (BODY + b"more", "4 bytes too many"),

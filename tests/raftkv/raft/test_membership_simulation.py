@@ -267,6 +267,7 @@ SEEDS_MAX = 80
 """Seeds within which each planted bug must show."""
 
 
+@pytest.mark.plain_core
 @pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_the_checkers_catch(

@@ -154,3 +154,16 @@ def test_as_many_are_quick_as_a_majority_needs() -> None:
     quick.committed_by(5)
     assert set(quick.chosen(5)) == {2, 5}
     assert not quick.chosen(1)
+
+
+@pytest.mark.asyncio
+async def test_what_was_not_looked_at_before_the_sync_keeps_its_place() -> None:
+    """Also where everything leaves before the sync is over."""
+    sent = Sent(Node())
+    sent.messages.send(both())
+    sent.messages.send(both(), syncs=True)
+    sent.messages.flush()
+    sent.messages.synced()
+    await asyncio.sleep(1)
+    assert sent.frames == [(0, [2]), (0, [2]), (0, [3, 3])]
+    sent.messages.close()

@@ -8,6 +8,8 @@ from raftkv.testing.sim.bugs import BUGS, Bug, hunt, planted
 from raftkv.testing.sim.world import run
 from raftkv.testing.sim.worlds import ordinary
 
+pytestmark = pytest.mark.plain_core
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)

@@ -12,6 +12,7 @@ from raftkv.raft.configuration_change import ConfigurationChange, apply_change
 from raftkv.raft.messages import EntryKind
 from raftkv.raft.quorum import VoteResult, majority_committed, majority_vote
 from raftkv.raft.state import RaftState
+from raftkv.server import applier as applier_module
 from raftkv.server import member as member_module
 from raftkv.server.cluster_state import ClusterState
 from raftkv.server.log_trimmer import LogTrimmer
@@ -96,6 +97,7 @@ def removed_and_never_told(patch: Patch) -> None:
 def removed_and_gone_at_once(patch: Patch) -> None:
     """A member that knows of its own removal ends before the others can know that it is valid."""
     patch.set(member_module, "REMOVAL_WAIT_S", 0.5)
+    patch.set(applier_module, "REMOVAL_WAIT_S", 0.5)
 
 
 def newer_members_are_strangers(patch: Patch) -> None:

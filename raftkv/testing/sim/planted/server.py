@@ -11,6 +11,7 @@ from raftkv.lease.lessor import Lessor
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Message, SnapshotMetadata
 from raftkv.server import snapshot_protocol
+from raftkv.server.applier import Applier
 from raftkv.server.log_trimmer import LogTrimmer
 from raftkv.server.member import Member
 from raftkv.server.proposals import Proposals
@@ -63,18 +64,20 @@ def reuse_batch_ids(patch: Patch) -> None:
 def answer_for_others(patch: Patch) -> None:
     """Any member that knows a batch's id takes the batch for its own."""
 
-    def apply_batch(self: Any, entry: Any) -> None:
+    def apply_batch(self: Any, entry: Any) -> bool:
         _, batch_id, _, kind = read_header(entry.data)
         if kind >= 64:
-            honest(self, entry)
-            return
-        batch = self.proposals.take(batch_id)
-        results = self.store.apply(entry.index, entry.term, entry.data, batch is not None)
-        if batch is not None and results is not None:
-            found = results[: len(batch.waiters)]
-            answer(batch.waiters[: len(found)], found, ERRORS)
+            return bool(honest(self, entry))
+        member = self._member
+        batch = member.proposals.take(batch_id)
+        results = member.store.apply(entry.index, entry.term, entry.data, batch is not None)
+        if batch is None or results is None:
+            return False
+        found = results[: len(batch.waiters)]
+        answer(batch.waiters[: len(found)], found, ERRORS)
+        return True
 
-    honest = patch.set(Member, "_apply_batch", apply_batch)
+    honest = patch.set(Applier, "_apply_batch", apply_batch)
 
 
 def renew_without_effect(patch: Patch) -> None:
