@@ -219,8 +219,8 @@ cdef class LogStore:
 
     cdef int note(self, const Frame *frame) except -1:
         """Let a frame that is durable count; the caller puts its records into the index."""
-        if (frame.first_index | frame.base_index | frame.base_term | frame.term
-                | frame.commit) >> 63:
+        if (frame.first_index | (frame.first_index + frame.count) | frame.base_index
+                | frame.base_term | frame.term | frame.commit) >> 63:
             raise CorruptLogError(self.last + 1, "an index or a term that no log can reach")
         if frame.flags & FRAME_RESET:
             self.index.truncate_from(0)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from raftkv.raft.messages import Entry, EntryKind, HardState, entry_checksum
+from raftkv.raft.messages import Entry, EntryKind, HardState
 from raftkv.storage.errors import CorruptLogError
 from raftkv.storage.log_segment import HEADER_BYTES, INDEX_MAX, SegmentHeader
 
@@ -106,6 +106,12 @@ def _frames(segment: bytes, generation: int) -> Iterator[_Frame]:
             raise CorruptLogError(0, f"the frame at {place} is damaged, a later one is not")
 
 
+def entry_checksum(term: int, index: int, kind: int, data: bytes) -> int:
+    """As `raftkv.raft.messages.entry_checksum`, for whatever 64 bits a file may hold."""
+    place = struct.pack(">Q", index & (1 << 64) - 1) + struct.pack("<QB", term, kind)
+    return zlib.crc32(data, zlib.crc32(place))
+
+
 def _frame(segment: bytes, place: int, generation: int) -> tuple[int, _Frame] | None:
     """Read the frame at a place; None unless a valid one of this generation is there."""
     if place + FRAME.size > len(segment):
@@ -118,6 +124,7 @@ def _frame(segment: bytes, place: int, generation: int) -> tuple[int, _Frame] | 
     actual = zlib.crc32(segment[place + 4 : place + FRAME.size], actual)
     at, end = place + FRAME.size, place + size
     entries = []
+    highest = max(first, term, commit, *base)
     for index in range(first, first + count):
         if at + RECORD.size > end:
             return None
@@ -131,9 +138,11 @@ def _frame(segment: bytes, place: int, generation: int) -> tuple[int, _Frame] | 
         if entry_checksum(entry_term, index, kind, data) != own:
             return None
         known = EntryKind(kind) if kind in KINDS else cast(EntryKind, kind)
-        entries.append(Entry(entry_term, index, known, data, own))
+        highest = max(highest, index, entry_term)
+        if highest <= INDEX_MAX:
+            entries.append(Entry(entry_term, index, known, data, own))
     if at != end or actual != checksum:
         return None
-    if max(first, term, commit, *base, *(entry.term for entry in entries)) > INDEX_MAX:
+    if highest > INDEX_MAX:
         raise CorruptLogError(first, "an index or a term that no log can reach")
     return size, (flags, (base[0], base[1]), HardState(term, vote, commit), entries)

@@ -3,7 +3,8 @@
 #     a Head; where flagged, a SnapshotHead and the encoded configuration;
 #     then `entry_count` times an EntryHead and the entry's data.
 #
-# Terms and indexes are below 2^63. Entries are contiguous and follow the message's `index`, so their indexes are not sent.
+# Terms and indexes are below 2^63. Entries are contiguous and follow the message's `index`, so
+# their indexes are not sent.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

@@ -85,11 +85,6 @@ class PeerTransport:
         self.losses: dict[int, int] = {}
         """Peer -> turns of the loop in which messages to it, or its connection, were lost."""
         self._outgoing: dict[int, OutgoingConnection] = {}
-
-        def both(messages: list[Message]) -> None:
-            on_messages(messages)
-            on_read_end()
-
         self._incoming = IncomingConnections(
             cluster_id,
             member_id,
@@ -98,7 +93,7 @@ class PeerTransport:
             describe=describe,
             on_messages=on_messages,
             on_read_end=on_read_end,
-            on_lone_frame=on_lone_frame or both,
+            on_lone_frame=on_lone_frame or _both(on_messages, on_read_end),
             on_forward=on_forward,
             on_request=on_request,
             connections_max=CONNECTIONS_MAX,
@@ -244,3 +239,15 @@ class PeerTransport:
             self.losses[peer_id] = self.losses.get(peer_id, 0) + 1
             if self._started:
                 self._on_unreachable(peer_id)
+
+
+def _both(
+    on_messages: Callable[[list[Message]], None], on_read_end: Callable[[], None]
+) -> Callable[[list[Message]], None]:
+    """Return what hands over the messages of a read and then says that it is over."""
+
+    def hand_over(messages: list[Message]) -> None:
+        on_messages(messages)
+        on_read_end()
+
+    return hand_over

@@ -98,16 +98,7 @@ class Member:
         self.quota = Quota(config.quota_bytes, parts.store, self.cluster.alarms, self._arm_no_space)
         self._followers = FollowerMessages(parts.node, loop, parts.transport.send)
         self._notice = CommitNotice(parts.node, loop, self.wake, self._followers)
-        self.snapshots = SnapshotSender(
-            parts.store,
-            parts.transport,
-            parts.trimmer,
-            loop,
-            bytes_per_s=config.snapshot_bytes_per_s,
-            latency=self._notice.latency,
-            match_index=parts.node.match_index,
-            on_end=self._snapshot_sent,
-        )
+        self.snapshots = self._make_snapshot_sender(parts)
         self.received = SnapshotReceiver(self._open_snapshot, loop)
         self.reads = ReadRounds(parts.read_seed, timeout_s)
         self._forwarded = ForwardedProposals(
@@ -142,6 +133,18 @@ class Member:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._transfer = LeadershipTransfer(loop)
         self._applier = Applier(self, loop, lambda: self.on_turn_end())
+
+    def _make_snapshot_sender(self, parts: MemberParts) -> SnapshotSender:
+        return SnapshotSender(
+            parts.store,
+            parts.transport,
+            parts.trimmer,
+            self._loop,
+            bytes_per_s=self.config.snapshot_bytes_per_s,
+            latency=self._notice.latency,
+            match_index=parts.node.match_index,
+            on_end=self._snapshot_sent,
+        )
 
     def _make_changes(self, parts: MemberParts) -> Reconfiguration:
         return Reconfiguration(

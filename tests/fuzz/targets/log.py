@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from raftkv._native.log_store import LogStore
-from raftkv._native.log_store_reference import FRAME, RECORD, RESET, read_log
-from raftkv.raft.messages import Entry, EntryKind, entry_checksum
+from raftkv._native.log_store_reference import FRAME, RECORD, RESET, entry_checksum, read_log
+from raftkv.raft.messages import Entry, EntryKind
 from raftkv.storage.errors import CorruptLogError, StorageError
 from raftkv.storage.log_segment import HEADER_BYTES, SegmentHeader
 from tests.fuzz.pieces import Pieces, string
@@ -90,7 +90,7 @@ class Written:
         records, heads = [], []
         for index in range(first, first + count):
             term, kind, data = self.number(1), self.pieces.byte() % 4, self.pieces.string()
-            own = entry_checksum(term, index & ALL, kind, data)
+            own = entry_checksum(term, index, kind, data)
             heads.append(RECORD.pack(term, len(data), own, kind))
             records += [heads[-1], data]
         if count:
