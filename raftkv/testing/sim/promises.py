@@ -16,7 +16,7 @@ def check_promise(message: Message, node: RaftNode, log: MemoryLog) -> None:
     `log` is what the disk would give back after a power cut at this moment.
     """
     if message.type is MessageType.APPEND_RESPONSE and not message.reject:
-        if not _holds(message.index, node, log):
+        if not _holds(message, node, log):
             raise SafetyViolation(
                 "Persist Before Answer",
                 f"{node.id} acknowledges {message.index}, its disk ends at {log.last_index}",
@@ -33,12 +33,16 @@ def check_promise(message: Message, node: RaftNode, log: MemoryLog) -> None:
             )
 
 
-def _holds(index: int, node: RaftNode, log: MemoryLog) -> bool:
-    known = node._state.log
+def _holds(message: Message, node: RaftNode, log: MemoryLog) -> bool:
+    index, known = message.index, node._state.log
     if index > log.last_index:
         return False
     if index < max(log.first_index, known.first_index):
         return True  # it was applied, and is in the state
     if index > known.last_index:
         return True  # the short way: it is synced, and the node is told next
+    if message.term < node.term:
+        # An earlier leader's entry, synced while a later one's took its place in memory. It was
+        # taken before this member met the later term, so the answer is as good as an early one.
+        return log.term(index) <= message.term
     return log.term(index) == known.term(index)
