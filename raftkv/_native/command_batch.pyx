@@ -15,6 +15,7 @@ cdef enum:
     HEADER_BYTES = 20
     COMMAND_BYTES = 5
     CAPACITY_FIRST = 4096
+    LARGE_BYTES = 32 << 10   # of a payload: a copy that is saved is worth the look
 
 
 cdef class CommandBatch:
@@ -32,7 +33,7 @@ cdef class CommandBatch:
     cdef int reserve(self, Py_ssize_t extra) except -1:
         cdef Py_ssize_t capacity = self.capacity or CAPACITY_FIRST
         cdef void *grown
-        while capacity < self.size_bytes + extra:
+        while capacity < self.data_bytes + extra:
             capacity *= 2
         if capacity != self.capacity:
             grown = PyMem_Realloc(self.data, capacity)
@@ -42,16 +43,31 @@ cdef class CommandBatch:
             self.capacity = capacity
         return 0
 
+    cdef int copy(self, bytes payload) except -1:
+        """Put the payload where there is room for it."""
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
+        memcpy(self.data + self.data_bytes, PyBytes_AS_STRING(payload), length)
+        self.data_bytes += length
+        return 0
+
     def add(self, unsigned char kind, bytes payload not None, waiter):
-        """Append one command; its payload is copied once. O(len(payload))."""
+        """Append one command; its payload is copied once, or twice before another. O(length)."""
         cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
         cdef uint32_t stored = <uint32_t> length
         if length > 0x7FFFFFFF:
             raise ValueError("a command has less than 2 GiB")
-        self.reserve(COMMAND_BYTES + length)
-        self.data[self.size_bytes] = <char> kind
-        memcpy(self.data + self.size_bytes + 1, &stored, 4)
-        memcpy(self.data + self.size_bytes + COMMAND_BYTES, PyBytes_AS_STRING(payload), length)
+        if self.last is not None:
+            self.reserve(PyBytes_GET_SIZE(self.last))
+            self.copy(self.last)
+            self.last = None
+        self.reserve(COMMAND_BYTES if length >= LARGE_BYTES else COMMAND_BYTES + length)
+        self.data[self.data_bytes] = <char> kind
+        memcpy(self.data + self.data_bytes + 1, &stored, 4)
+        self.data_bytes += COMMAND_BYTES
+        if length >= LARGE_BYTES:
+            self.last = payload
+        else:
+            self.copy(payload)
         self.size_bytes += COMMAND_BYTES + length
         self.waiters.append(waiter)
 
@@ -63,7 +79,10 @@ cdef class CommandBatch:
         memcpy(out, &origin, 8)
         memcpy(out + 8, &batch_id, 8)
         memcpy(out + 16, &count, 4)
-        memcpy(out + HEADER_BYTES, self.data, self.size_bytes)
+        memcpy(out + HEADER_BYTES, self.data, self.data_bytes)
+        if self.last is not None:
+            memcpy(out + HEADER_BYTES + self.data_bytes, PyBytes_AS_STRING(self.last),
+                   PyBytes_GET_SIZE(self.last))
         return sealed
 
 

@@ -22,7 +22,7 @@ cdef class RaftLog:
     @cython.locals(entry=Entry)
     cpdef append(self, entries)
     @cython.locals(entry=Entry)
-    cpdef merge(self, entries)
+    cpdef long long merge(self, entries) except -1
     cpdef tuple take_unstable(self)
     cpdef bint has_unstable(self) except -1
     cpdef mark_stable(self)

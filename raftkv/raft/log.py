@@ -158,16 +158,20 @@ class RaftLog:
         self.last_index = entries[-1].index
         self.last_term = entries[-1].term
 
-    def merge(self, entries: Sequence[Entry]) -> None:
-        """Take a leader's entries: skip what is there, replace a conflicting tail (Raft §5.3)."""
+    def merge(self, entries: Sequence[Entry]) -> int:
+        """Take a leader's entries: skip what is there, replace a conflicting tail (Raft §5.3).
+
+        Returns the first index that was replaced; 0 if none was.
+        """
         for position, entry in enumerate(entries):
             if entry.index > self.last_index:
                 self.append(entries[position:])
-                return
+                return 0
             if self.term(entry.index) != entry.term:
                 self._truncate_suffix(entry.index)
                 self.append(entries[position:])
-                return
+                return entry.index
+        return 0
 
     def _truncate_suffix(self, index: int) -> None:
         """Forget the entries at and above `index` and whatever was said of their durability."""

@@ -48,7 +48,7 @@ cdef class RaftNode:
     cpdef bint _has_new_vote(self) except -1
     @cython.locals(state=RaftState)
     cpdef _take_snapshot(self)
-    @cython.locals(state=RaftState, commit=cython.longlong, installing=cython.bint)
+    @cython.locals(state=RaftState)
     cpdef PersistWork _take_persist(self)
     @cython.locals(state=RaftState)
     cpdef _changed_hard_state(self, long long commit, bint always=*)

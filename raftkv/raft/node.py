@@ -497,16 +497,23 @@ class RaftNode:
             state.outbox += self._deliver_own(waiting)
             if not self._must_persist():
                 return None
-        commit = state.log.commit_index
-        installing = self._installing is not None
-        if self._installing is not None:
-            # Entries behind the snapshot may be committed already, but are not in this write.
-            commit = self._installing.index
-        hard_state = self._changed_hard_state(commit, always=installing)
         self._persisting = True
+        if self._installing is not None:
+            return PersistWork(self._begin_installation(self._installing), ())
+        hard_state = self._changed_hard_state(state.log.commit_index)
         self._persisting_messages, state.after_persist = state.after_persist, []
-        entries = () if installing else state.log.take_unstable()
-        return PersistWork(hard_state, entries)
+        return PersistWork(hard_state, state.log.take_unstable())
+
+    def _begin_installation(self, snapshot: SnapshotMetadata) -> HardState | None:
+        """Return what is written with a snapshot.
+
+        Entries behind it may be here already, and committed, but are not in this write: nothing in
+        it, and no message that it lets go, may claim them.
+        """
+        state = self._state
+        later = state.take_answers_above(snapshot.index)
+        self._persisting_messages, state.after_persist = state.after_persist, later
+        return self._changed_hard_state(snapshot.index, always=True)
 
     def _changed_hard_state(self, commit: int, *, always: bool = False) -> HardState | None:
         """Return what is to be written now of term, vote and commit index; None if nothing new."""

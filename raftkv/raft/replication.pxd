@@ -20,6 +20,7 @@ cpdef bint maybe_commit(RaftState state) except -1
 cpdef bint has_committed_in_term(RaftState state) except -1
 @cython.locals(progress=Progress)
 cpdef maybe_hand_over(RaftState state)
-@cython.locals(log=RaftLog, last_new=cython.longlong, answers=cython.bint)
+@cython.locals(log=RaftLog, last_new=cython.longlong, replaced=cython.longlong,
+               answers=cython.bint)
 cpdef handle_append(RaftState state, Message message)
 cpdef take_next(RaftState state, Message message)

@@ -227,7 +227,9 @@ def handle_append(state: RaftState, message: Message) -> None:
         if answers:
             state.acknowledge(message.sender, log.commit_index)
     elif log.matches(message.index, message.log_term):
-        log.merge(message.entries)
+        replaced = log.merge(message.entries)
+        if replaced:
+            state.take_answers_above(replaced - 1)  # of an earlier leader, and never written
         last_new = message.index + len(message.entries)
         state.commit_to(min(message.commit, last_new))
         if answers:

@@ -78,6 +78,7 @@ def _take(state: RaftState, message: Message) -> None:
 
 def _restore(state: RaftState, metadata: SnapshotMetadata) -> None:
     state.log.restore(metadata.index, metadata.term)
+    state.take_answers_above(0)  # they vouch for a log that is gone
     state.configuration = metadata.configuration
     state.configuration_index = metadata.index
     state.pending_snapshot = metadata

@@ -234,6 +234,18 @@ class RaftState:
                 return
         waiting.append(answer)
 
+    def take_answers_above(self, index: int) -> list[Message]:
+        """Take out of `after_persist`, and return, what vouches for entries above `index`."""
+        waiting = self.after_persist
+        taken = [
+            one
+            for one in waiting
+            if one.type is APPEND_RESPONSE and not one.reject and one.index > index
+        ]
+        if taken:
+            self.after_persist = [one for one in waiting if one not in taken]
+        return taken
+
     def commit_to(self, index: int) -> None:
         """Advance the commit index, never back, and give room to new proposals."""
         assert index <= self.log.last_index, "commit beyond the log: entries were lost"

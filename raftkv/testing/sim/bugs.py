@@ -82,6 +82,7 @@ BUGS = (
     Bug(membership.newer_members_are_strangers, worlds.left_behind, 10),
     Bug(membership.changes_skipped_in_replay, worlds.changing, 60),
     Bug(membership.log_cut_behind_a_snapshot, worlds.snapshotting, 60, first_seed=60),
+    Bug(membership.vouch_for_what_is_behind_a_snapshot, worlds.ordinary, 10, first_seed=3840),
     Bug(membership.log_not_reset_after_a_crash, worlds.snapshotting, 60),
     Bug(storage.apply_twice_after_restart, worlds.ordinary, 10),
     Bug(storage.skip_events_at_compaction, worlds.compacting, 10),

@@ -213,6 +213,44 @@ def test_what_is_written_with_a_snapshot_claims_no_more_than_it_brings() -> None
     assert driven.applied == [10]
 
 
+def test_the_installation_vouches_for_no_entry_behind_the_snapshot() -> None:
+    """It arrived before the installation began, and is written after it."""
+    driven = Driven()
+    driven.step(MessageType.SNAPSHOT, 2, 2, snapshot=NINE)
+    entry = Entry(2, 10, EntryKind.NORMAL, b"x")
+    driven.step(MessageType.APPEND, 2, 2, index=9, log_term=2, entries=(entry,))
+    driven.take()
+    assert driven.work is not None
+    assert not driven.work.entries
+    driven.log.reset(9, 2, driven.work.hard_state)
+    assert all(answer.index <= 9 for answer in driven.node.persisted())
+    driven.take()
+    assert driven.work.entries == (entry,)
+    (answer,) = driven.node.persisted()
+    assert answer.index == 10
+
+
+def test_a_snapshot_takes_back_what_vouched_for_the_log_before() -> None:
+    driven = Driven()
+    first = Entry(1, 1, EntryKind.NORMAL, b"x")
+    driven.step(MessageType.APPEND, 2, 1, entries=(first,))
+    driven.step(MessageType.SNAPSHOT, 3, 2, snapshot=NINE)
+    driven.sync()
+    answers = driven.drain(MessageType.APPEND_RESPONSE)
+    assert [(one.to, one.index) for one in answers] == [(3, 9)]
+
+
+def test_what_a_later_leader_replaced_unwritten_is_not_vouched_for() -> None:
+    driven = Driven()
+    old = tuple(Entry(1, index, EntryKind.NORMAL, b"x") for index in (1, 2, 3))
+    driven.step(MessageType.APPEND, 2, 1, entries=old)
+    new = Entry(2, 2, EntryKind.NORMAL, b"y")
+    driven.step(MessageType.APPEND, 3, 2, index=1, log_term=1, entries=(new,))
+    driven.sync()
+    answers = driven.drain(MessageType.APPEND_RESPONSE)
+    assert [(one.to, one.term, one.index) for one in answers] == [(3, 2, 2)]
+
+
 def test_who_has_no_state_does_not_campaign() -> None:
     driven = Driven()
     driven.step(MessageType.SNAPSHOT, 2, 2, snapshot=NINE)

@@ -111,6 +111,11 @@ def log_cut_behind_a_snapshot(patch: Patch) -> None:
     patch.set(LogTrimmer, "advance", lambda self, member_id, index: None)
 
 
+def vouch_for_what_is_behind_a_snapshot(patch: Patch) -> None:
+    """With a snapshot's installation, answers leave for entries behind it."""
+    patch.set(RaftState, "take_answers_above", lambda self, index: [])
+
+
 def log_not_reset_after_a_crash(patch: Patch) -> None:
     """A crash between a snapshot's installation and the log's reset leaves both as they are."""
     patch.set(machine_module, "must_reset", lambda log, index, term: False)
