@@ -1,19 +1,19 @@
 """Raft messages as the body of a frame between members, and back; see the .pxd for the bytes."""
 
-import zlib
-
 from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from zlib_ng import zlib_ng
+
 from raftkv.raft.configuration import Configuration
 from raftkv.raft.messages import Entry, EntryKind, Message, MessageType, SnapshotMetadata
 
 __all__ = ["decode", "encode", "encode_frame", "messages_of_frame"]
 
-cdef object crc32 = zlib.crc32
+cdef object crc32 = zlib_ng.crc32
 cdef list KINDS = [EntryKind(number) for number in range(len(EntryKind))]
 cdef list TYPES = [None] + [MessageType(number) for number in range(1, len(MessageType) + 1)]
 
