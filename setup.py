@@ -55,19 +55,6 @@ EXTENSIONS = {
 }
 """Module of `raftkv._native` -> the C libraries that it links."""
 
-CORE_MODULES = (
-    "log",
-    "messages",
-    "node",
-    "progress",
-    "quorum",
-    "read_index",
-    "ready",
-    "replication",
-    "state",
-)
-"""Modules of `raftkv.raft` that are compiled as they are, with types from the .pxd beside each."""
-
 BENCH_EXTENSIONS = {
     "answer": [],
     "client": ["nghttp2"],
@@ -83,6 +70,7 @@ BENCH_EXTENSIONS = {
 # Packages are looked for when setup() begins: the generated ones must be there by then.
 TOOLS = Path(__file__).parent / "tools"
 runpy.run_path(str(TOOLS / "generate.py"), run_name="__main__")
+COMPILED = runpy.run_path(str(TOOLS / "compiled_sources.py"))
 
 CORES = len(os.sched_getaffinity(0))
 DEBUG = os.environ.get("RAFTKV_DEBUG_BUILD") == "1"
@@ -118,7 +106,7 @@ class BuildExtensions(build_ext):
 
     def run(self) -> None:
         super().run()
-        runpy.run_path(str(TOOLS / "compiled_sources.py"))["write_down"]()
+        COMPILED["write_down"]()
 
 
 setup(
@@ -131,7 +119,7 @@ setup(
             nthreads=CORES,
         ),
         *cythonize(
-            [extension(f"raftkv/raft/{name}.py", []) for name in CORE_MODULES],
+            [extension(f"raftkv/raft/{name}.py", []) for name in COMPILED["CORE_MODULES"]],
             compiler_directives={**DIRECTIVES, **CHECKED, "annotation_typing": False},
             annotate=DEBUG,
             nthreads=CORES,

@@ -9,16 +9,31 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTE = REPOSITORY / "build" / "compiled.json"
-PATTERNS = ("raftkv/_native/*.pyx", "raftkv/_native/*.pxd", "raftkv/raft/*.pxd")
+CORE_MODULES = (
+    "log",
+    "messages",
+    "node",
+    "progress",
+    "quorum",
+    "read_index",
+    "ready",
+    "replication",
+    "state",
+)
+"""Modules of `raftkv.raft` that are compiled as they are, with types where a .pxd is beside one."""
+PATTERNS = (
+    "raftkv/_native/*.pyx",
+    "raftkv/_native/*.pxd",
+    "raftkv/raft/*.pxd",
+    *(f"raftkv/raft/{name}.py" for name in CORE_MODULES),
+)
 
 
 def digests() -> dict[str, str]:
     """Return the path of each source of a compiled module, and its SHA-256."""
-    paths = [path for pattern in PATTERNS for path in REPOSITORY.glob(pattern)]
-    paths += [path for pxd in paths if (path := pxd.with_suffix(".py")).exists()]
     return {
         str(path.relative_to(REPOSITORY)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(set(paths))
+        for path in sorted(path for pattern in PATTERNS for path in REPOSITORY.glob(pattern))
     }
 
 
