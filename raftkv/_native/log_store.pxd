@@ -18,15 +18,21 @@ cdef class LogStore:
     cdef uint64_t capacity         # bytes of the segment that is written
     cdef bint is_closed_properly   # the last frame is a FRAME_CLOSE
     cdef Frame state               # generation, base and hard state as of the last frame
+    cdef Frame begun               # what `begin_append` has begun to write, ...
+    cdef uint8_t *begun_at         # ... and where it was put together; NULL: nothing
     cdef uint64_t last             # last index stored; the base index when none is
     cdef int read_fd               # of the segment that was read last; -1: none
     cdef uint64_t read_sequence
 
     cdef int check_open(self) except -1
     cdef int check_writable(self) except -1
+    cdef int check_written(self, str operation, int code) except -1
     cdef int fail_with(self, str operation, object error) except -1
     cdef uint8_t *reserve(self, uint64_t size) except NULL
+    cdef uint8_t *put_together(self, object entries, object hard_state, Frame *frame) except NULL
     cdef int write(self, str operation, uint8_t *frame_at, Frame *frame) except -1
+    cdef int seal(self, uint8_t *frame_at, Frame *frame) except -1
+    cdef int take_in(self, const uint8_t *frame_at, const Frame *frame) except -1
     cdef int begin_segment(self, uint64_t needed) except -1
     cdef int drop_segments(self) except -1
     cdef int open_segments(self) except -1

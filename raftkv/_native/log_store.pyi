@@ -32,6 +32,13 @@ class LogStore:
         Entries must be contiguous, and follow the log or replace its tail from the first one's
         index on. After a StorageError nothing more is written: every later write raises one, too.
         """
+    def begin_append(self, entries: Sequence[Entry], hard_state: HardState | None = None) -> None:
+        """Begin what `append` does; the disk writes, where it can, while the caller goes on.
+
+        Nothing of it counts before `end_append`, which must come before every other write.
+        """
+    def end_append(self) -> None:
+        """Wait until what was begun is written and synced. Raises what `append` does."""
     def truncate_prefix(self, index: int) -> None:
         """Drop entries at and below `index` (<= last_index), which becomes the base; synced."""
     def reset(self, index: int, term: int, hard_state: HardState | None = None) -> None:

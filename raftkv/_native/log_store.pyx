@@ -14,7 +14,6 @@ Known weakness: damage to the very last frame of a member that was killed is tak
 was torn. After an orderly stop it is noticed: `close` puts a frame of its own behind it.
 """
 
-import errno as codes
 import os
 import secrets
 
@@ -40,7 +39,7 @@ from raftkv._native.log_tail cimport LogTail
 
 from raftkv.raft.errors import LogCompacted, LogUnavailable
 from raftkv.raft.messages import Entry, EntryKind, HardState
-from raftkv.storage.errors import CorruptLogError, LogFullError, LogIOError, StorageError
+from raftkv.storage.errors import CorruptLogError, LogIOError, StorageError, error_of
 from raftkv.storage.log_directory import LogDirectory
 from raftkv.storage.log_segment import HEADER_BYTES, SegmentHeader
 
@@ -54,14 +53,6 @@ cdef enum:
     READ_AHEAD_BYTES = 1 << 20
 
 cdef object KINDS = {int(kind): kind for kind in EntryKind}
-
-
-cdef object error_of(str operation, object error):
-    """Return the storage error that stands for one of the operating system."""
-    detail = error.strerror or str(error)
-    if error.errno in (codes.ENOSPC, codes.EDQUOT):
-        return LogFullError(operation, detail)
-    return LogIOError(operation, error.errno or 0, detail)
 
 
 cdef class LogStore:
@@ -117,7 +108,12 @@ cdef class LogStore:
         self.check_open()
         if self.failure is not None:
             raise LogIOError("write to the log", 0, f"it has failed: {self.failure}")
+        if self.begun_at != NULL:
+            raise ValueError("a write to the log is under way")
         return 0
+
+    cdef int check_written(self, str operation, int code) except -1:
+        return self.fail_with(operation, OSError(code, os.strerror(code))) if code else 0
 
     cdef int fail_with(self, str operation, object error) except -1:
         self.failure = error_of(operation, error)
@@ -429,28 +425,60 @@ cdef class LogStore:
 
     cdef int write(self, str operation, uint8_t *frame_at, Frame *frame) except -1:
         """Write the frame whose records are in the reserved bytes; on success, let it count."""
-        cdef size_t size = padded(frame.size)
+        cdef int code
+        self.seal(frame_at, frame)
+        with nogil:
+            code = self.tail.write(padded(frame.size))
+        self.check_written(operation, code)
+        return self.take_in(frame_at, frame)
+
+    cdef int seal(self, uint8_t *frame_at, Frame *frame) except -1:
+        """Make the reserved bytes a frame, and room in the index for what is in it."""
+        self.index.reserve(frame.count)
+        frame.generation = self.state.generation
+        memset(frame_at + frame.size, 0, padded(frame.size) - frame.size)
+        seal_frame(frame_at, frame, self.tail.position)
+        return 0
+
+    cdef int take_in(self, const uint8_t *frame_at, const Frame *frame) except -1:
+        """Let a frame that is synced count."""
         cdef uint64_t offset = self.tail.position + FRAME_HEAD_BYTES
         cdef const uint8_t *record = frame_at + FRAME_HEAD_BYTES
         cdef uint32_t i
-        cdef int code
-        self.index.reserve(frame.count)
-        frame.generation = self.state.generation
-        memset(frame_at + frame.size, 0, size - frame.size)
-        seal_frame(frame_at, frame, self.tail.position)
-        with nogil:
-            code = self.tail.write(size)
-        if code:
-            self.fail_with(operation, OSError(code, os.strerror(code)))
         self.note(frame)
         for i in range(frame.count):
             self.index.push(get_u64(record), self.sequence, offset)
             offset += RECORD_HEAD_BYTES + get_u32(record + 8)
             record += RECORD_HEAD_BYTES + get_u32(record + 8)
-        self.tail.advance(size)
+        self.tail.advance(padded(frame.size))
         return 0
 
     def append(self, entries, hard_state=None):
+        cdef Frame frame
+        cdef uint8_t *frame_at = self.put_together(entries, hard_state, &frame)
+        self.write("append to the log", frame_at, &frame)
+
+    def begin_append(self, entries, hard_state=None):
+        cdef uint8_t *frame_at = self.put_together(entries, hard_state, &self.begun)
+        self.seal(frame_at, &self.begun)
+        self.begun_at = frame_at
+        with nogil:
+            self.tail.start(padded(self.begun.size))
+
+    def end_append(self):
+        cdef const uint8_t *frame_at = self.begun_at
+        cdef int code
+        self.check_open()
+        if frame_at == NULL:
+            raise ValueError("nothing was begun")
+        self.begun_at = NULL
+        with nogil:
+            code = self.tail.finish()
+        self.check_written("append to the log", code)
+        self.take_in(frame_at, &self.begun)
+
+    cdef uint8_t *put_together(self, object entries, object hard_state, Frame *to) except NULL:
+        """Check what is to be appended, and copy it into reserved bytes, but for the head."""
         cdef Frame frame = self.state
         cdef uint64_t size = FRAME_HEAD_BYTES
         cdef uint8_t *frame_at = NULL
@@ -485,7 +513,8 @@ cdef class LogStore:
             memcpy(out + RECORD_HEAD_BYTES, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             out += RECORD_HEAD_BYTES + PyBytes_GET_SIZE(data)
         frame.size = <uint32_t>size
-        self.write("append to the log", frame_at, &frame)
+        to[0] = frame
+        return frame_at
 
     cdef int write_state(self, str operation, uint64_t base_index, uint64_t base_term,
                          object hard_state, uint32_t flags) except -1:
@@ -552,7 +581,7 @@ cdef class LogStore:
     def close(self):
         if self.directory is None:
             return
-        if (self.failure is None and not self.is_closed_properly
+        if (self.failure is None and self.begun_at == NULL and not self.is_closed_properly
                 and self.tail.position > HEADER_BYTES):
             try:
                 self.write_state("close the log", self.state.base_index, self.state.base_term,
@@ -564,5 +593,6 @@ cdef class LogStore:
     def abandon(self):
         """Close without a trace of it, as if the process had been killed. Idempotent."""
         self.directory = None
+        self.begun_at = NULL
         self.close_read_fd()
         self.tail.close()

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport EINTR, EINVAL, EOPNOTSUPP, errno
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset
 from posix.fcntl cimport F_SETFL, fcntl
@@ -16,6 +16,21 @@ from posix.types cimport off_t
 cdef extern from "<unistd.h>" nogil:
     ssize_t pwrite(int fd, const void *buffer, size_t size, off_t offset)
     int close(int fd)
+    long syscall(long number, ...)
+
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_io_setup, SYS_io_destroy, SYS_io_submit, SYS_io_getevents
+
+cdef extern from "<linux/aio_abi.h>" nogil:
+    int IOCB_CMD_PWRITE
+    struct iocb:
+        uint16_t aio_lio_opcode
+        uint32_t aio_fildes
+        uint64_t aio_buf
+        uint64_t aio_nbytes
+        int64_t aio_offset
+    struct io_event:
+        int64_t res
 
 cdef enum:
     BUFFER_BYTES_KEPT = 4 << 20    # a larger one is given back after its write
@@ -42,9 +57,14 @@ cdef class LogTail:
 
     def __dealloc__(self):
         self.close()
+        if self.context:
+            syscall(SYS_io_destroy, self.context)
         free(self.buffer)
 
     cdef void close(self) noexcept:
+        if self.is_under_way:
+            self.wait()                # the kernel still reads the buffer
+        self.started = 0
         if self.fd >= 0:
             close(self.fd)
             self.fd = -1
@@ -105,13 +125,66 @@ cdef class LogTail:
             if written >= 0:
                 at += written
             elif self.is_direct and (errno == EINVAL or errno == EOPNOTSUPP):
-                # No failure: this disk has larger blocks, or a short write has left a part of one.
-                self.is_direct = False
-                if fcntl(self.fd, F_SETFL, 0) != 0:     # O_DSYNC stays
+                if self.do_without() != 0:
                     return errno
             elif errno != EINTR:
                 return errno
         return 0
+
+    cdef int do_without(self) noexcept nogil:
+        """Write no more directly. No failure: this disk has larger blocks, or a short write has
+        left a part of one.
+        """
+        self.is_direct = False
+        return fcntl(self.fd, F_SETFL, 0)               # O_DSYNC stays
+
+    cdef void start(self, size_t size) noexcept nogil:
+        cdef size_t kept = self.position % BLOCK_BYTES
+        cdef iocb request
+        cdef iocb *requests = &request
+        self.started = size
+        if not self.is_direct or kept + size > self.buffer_bytes or not self.has_context():
+            return
+        memset(self.buffer + kept + size, 0, whole_blocks(kept + size) - kept - size)
+        memset(&request, 0, sizeof(request))
+        request.aio_lio_opcode = <uint16_t>IOCB_CMD_PWRITE
+        request.aio_fildes = <uint32_t>self.fd
+        request.aio_buf = <uint64_t><size_t>self.buffer
+        request.aio_nbytes = whole_blocks(kept + size)
+        request.aio_offset = <int64_t>(self.position - kept)
+        self.is_under_way = syscall(SYS_io_submit, self.context, <long>1, &requests) == 1
+
+    cdef bint has_context(self) noexcept nogil:
+        if self.context == 0 and not self.lacks_context:
+            self.lacks_context = syscall(SYS_io_setup, <long>1, &self.context) != 0
+        return self.context != 0
+
+    cdef ssize_t wait(self) noexcept nogil:
+        """Wait for the kernel: how much it has written, or a negative errno."""
+        cdef io_event event
+        cdef long ended = -1
+        while ended < 0:
+            ended = syscall(SYS_io_getevents, self.context, <long>1, <long>1, &event, NULL)
+            if ended < 0 and errno != EINTR:
+                return -errno
+        self.is_under_way = False
+        return <ssize_t>event.res
+
+    cdef int finish(self) noexcept nogil:
+        cdef size_t size = self.started
+        cdef size_t kept = self.position % BLOCK_BYTES
+        cdef ssize_t written = 0
+        if self.is_under_way:
+            written = self.wait()
+        self.started = 0
+        if written == <ssize_t>whole_blocks(kept + size):
+            return 0
+        if written == -EINVAL or written == -EOPNOTSUPP:
+            if self.do_without() != 0:
+                return errno
+        elif written < 0:
+            return <int>-written
+        return self.write(size)        # all of it: it was not begun, or cut short, or refused
 
     cdef int advance(self, size_t size) except -1:
         cdef size_t end = self.position % BLOCK_BYTES + size

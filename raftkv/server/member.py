@@ -401,6 +401,8 @@ class Member:
         work, leads = ready.persist, self.is_leader
         at_once = work if work and not ready.snapshot and self._writer.is_quick(work) else None
         if leads:
+            if at_once:
+                self._writer.begin(at_once)  # the disk is at it while the followers hear of it
             self._followers.send(ready.messages, syncs=at_once is not None)
         else:
             self.transport.send(ready.messages)
@@ -409,19 +411,20 @@ class Member:
         elif work is not None and not at_once:
             self._writer.submit(work, self._persisted)
         if at_once and not leads:
-            self._write(at_once)  # the leader waits for it
+            self._writer.write(at_once)  # the leader waits for it
+            self.transport.send(self.node.persisted())
         if ready.committed_entries:
             self._applier.apply(ready.committed_entries)
         for state in ready.read_states:
             self.reads.confirm(state.context, state.index)
         if at_once and leads:
             self.on_turn_end()  # whoever was answered just now waits for no other sync
-            self._write(at_once)
+            self._end_write()
             self._followers.synced()
         self.snapshots.begin_those_of(ready.messages)
 
-    def _write(self, work: PersistWork) -> None:
-        self._writer.write(work)
+    def _end_write(self) -> None:
+        self._writer.end()
         self.transport.send(self.node.persisted())
 
     def _follow_leader(self, state: SoftState) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class StorageError(Exception):
     """The base of all storage errors; the text says what to do."""
@@ -42,3 +44,11 @@ class SnapshotError(StorageError):
 
     The transfer may go on with the chunk that the writer asks for, or start over.
     """
+
+
+def error_of(operation: str, error: OSError) -> StorageError:
+    """Return the storage error that stands for one of the operating system."""
+    detail = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LogFullError(operation, detail)
+    return LogIOError(operation, error.errno or 0, detail)

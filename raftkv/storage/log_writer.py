@@ -2,10 +2,10 @@
 
 A hand-off to a thread and back costs about as much as a quick disk's sync, in time and processor.
 So a small write is done at once, on the loop, as long as syncs were quick lately and nothing waits
-in the thread. Larger writes, and all writes to a slow disk, go to the thread, so that the loop
-gathers the next batch meanwhile: one hand-off each way, a `SimpleQueue` there and
-`call_soon_threadsafe` back. The first error is fatal: nothing more is written, because what is on
-disk is no longer known.
+in the thread; a leader begins it, sends to the followers, and only then waits for its end. Larger
+writes, and all writes to a slow disk, go to the thread, so that the loop gathers the next batch
+meanwhile: one hand-off each way, a `SimpleQueue` there and `call_soon_threadsafe` back. The first
+error is fatal: nothing more is written, because what is on disk is no longer known.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from raftkv.raft.ready import PersistWork
 from raftkv.storage.errors import StorageError
 
 QUICK_SYNC_S_MAX = 0.001
-"""A disk whose syncs take longer than this in the mean may not hold up the loop."""
+"""A disk that is waited for longer than this in the mean may not hold up the loop."""
 
 QUICK_BYTES_MAX = 16 << 10
 """Data of a write that the loop does itself."""
@@ -41,6 +41,12 @@ class WritableLog(Protocol):
 
     def append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
         """Write and sync; replaces the stored tail from `entries[0].index` on."""
+
+    def begin_append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
+        """Begin what `append` does. No other write comes before its end."""
+
+    def end_append(self) -> None:
+        """Wait until it is written and synced."""
 
     def truncate_prefix(self, index: int) -> None:
         """Drop entries at and below `index`; synced."""
@@ -75,6 +81,8 @@ class LogWriter:
         self._closed = False
         self._waiting = 0
         """Works that the thread has and whose callbacks did not run yet."""
+        self._begun: tuple[PersistWork, float, float] | None = None
+        """What `begin` got and `end` did not finish yet, when, and how long that took."""
         self._mean_s = 0.0
         self._spare_maker: threading.Thread | None = None
         self.sync_durations_s: deque[float] = deque(maxlen=SYNC_DURATIONS_MAX)
@@ -104,9 +112,32 @@ class LogWriter:
         started = time.perf_counter()
         self._store.append(work.entries, work.hard_state)
         duration_s = time.perf_counter() - started
+        self._count(work, duration_s, duration_s)
+
+    def begin(self, work: PersistWork) -> None:
+        """Begin to write what `is_quick`, while the caller does something else.
+
+        Nothing else is asked of the writer before `end`. Raises what the log does.
+        """
+        started = time.perf_counter()
+        self._store.begin_append(work.entries, work.hard_state)
+        self._begun = work, started, time.perf_counter() - started
+
+    def end(self) -> None:
+        """Wait until what was begun is synced. Raises what the log does."""
+        assert self._begun is not None
+        work, started, held_s = self._begun
+        waiting = time.perf_counter()
+        self._store.end_append()
+        now = time.perf_counter()
+        self._begun = None
+        self._count(work, now - started, held_s + now - waiting)
+
+    def _count(self, work: PersistWork, duration_s: float, held_s: float) -> None:
+        """Take note of a write that is synced, and of how long it held up who asked for it."""
         self.sync_durations_s.append(duration_s)
         self.written_bytes += sum(entry.size_bytes for entry in work.entries)
-        self._mean_s += (duration_s - self._mean_s) / SYNCS_REMEMBERED
+        self._mean_s += (held_s - self._mean_s) / SYNCS_REMEMBERED
         if self._store.wants_spare and (
             self._spare_maker is None or not self._spare_maker.is_alive()
         ):
@@ -141,6 +172,7 @@ class LogWriter:
 
     def _put(self, write: Callable[[], None], callback: Callable[[], None]) -> None:
         self._check_open()
+        assert self._begun is None, "two writes at a time"
         self._waiting += 1
         self._queue.put((write, callback))
 

@@ -59,6 +59,7 @@ BUGS = (
     Bug(core.read_joins_a_running_round, worlds.reading, 60),
     Bug(core.read_before_own_commit, worlds.reading, 40),
     Bug(short_way.answer_before_write, worlds.harsh, 5),
+    Bug(short_way.count_what_is_begun, worlds.harsh, 80),
     Bug(short_way.go_on_without_matching, worlds.harsh, 50),
     Bug(server.serve_reads_before_applied, worlds.ordinary, 5),
     Bug(server.propose_again_at_a_leader_change, worlds.ordinary, 5),

@@ -78,6 +78,7 @@ class SimulatedWriter:
         self._loop = loop
         self._on_fatal = on_fatal
         self._queue: deque[tuple[Callable[[], None], Callable[[], object]]] = deque()
+        self._begun: PersistWork
         self._busy = False
         self._dead = False
         """Does nothing any more: it failed, or its process ended."""
@@ -102,6 +103,16 @@ class SimulatedWriter:
         if ends:
             self._disk.counts["crash in a write on the loop"] += 1
             raise ProcessEnded
+
+    def begin(self, work: PersistWork) -> None:
+        """Do nothing yet. That the process ends before `end` is that it ends in the write, and that
+        the network loses what it has sent meanwhile: both happen.
+        """
+        self._begun = work
+
+    def end(self) -> None:
+        """Do what was begun as `write` does."""
+        self.write(self._begun)
 
     def submit(self, work: PersistWork, callback: Callable[[], None]) -> None:
         """Write and sync, then call back on the member's loop."""

@@ -105,6 +105,16 @@ class LogAppend(LogOperation):
         log.append(entries(31, 60, 1), HardState(1, 1, 31))
 
 
+class LogAppendInTwo(LogOperation):
+    """Begun, with something else done meanwhile, and ended."""
+
+    def do(self, log: LogStore) -> None:
+        log.begin_append(entries(31, 60, 1), HardState(1, 1, 31))
+        assert log.entries(30, 31, 1 << 40) == entries(30, 30, 1)
+        assert log.last_index == 30, "it counts from its end on"
+        log.end_append()
+
+
 class LogReplaceTail(LogOperation):
     def do(self, log: LogStore) -> None:
         log.append(entries(11, 14, 2), HardState(2, 0, 10))
@@ -351,6 +361,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     operation.__name__: operation
     for operation in (
         LogAppend,
+        LogAppendInTwo,
         LogReplaceTail,
         LogTruncate,
         LogReset,

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/aio_abi.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -39,8 +40,18 @@ static int hits;         /* calls that failed since fault_arm */
 static int fault_error;
 static int fault_mode;
 static int recording = -1;
+static int refuses_aio;
+static aio_context_t started_in;   /* where a write under the directory was started; 0: nowhere */
+static int64_t started_result;     /* what will be said of it: it is made at once */
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+static long real_syscall(long number, long a, long b, long c, long d, long e) {
+    static long (*real)(long, ...);
+    if (!real)
+        real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    return real(number, a, b, c, d, e);
+}
 
 /* --- what the tests call ---------------------------------------------------------------------- */
 
@@ -63,8 +74,10 @@ int fault_disarm(void) {
 
 long fault_calls(void) { return calls; }
 
+void fault_refuse_aio(void) { refuses_aio = 1; }
+
 static void put(const void *data, size_t size) {
-    if (size && syscall(SYS_write, recording, data, size) != (long)size)
+    if (size && real_syscall(SYS_write, recording, (long)data, size, 0, 0) != (long)size)
         abort();
 }
 
@@ -79,7 +92,8 @@ static void record(uint32_t kind, int durable, uint64_t inode, uint64_t offset, 
 }
 
 void fault_record(const char *path) {
-    recording = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    recording = real_syscall(SYS_openat, AT_FDCWD, (long)path,
+                             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600, 0);
     if (recording < 0)
         abort();
 }
@@ -200,6 +214,37 @@ ssize_t write(int fd, const void *data, size_t size) {
     return tracked(fd) ? writev(fd, &part, 1) : real(fd, data, size);
 }
 
+/* Asynchronous writes have no functions of their own. */
+long syscall(long number, ...) {
+    long a[5];
+    va_list rest;
+    va_start(rest, number);
+    for (int i = 0; i < 5; i++)
+        a[i] = va_arg(rest, long);
+    va_end(rest);
+    if (number == SYS_io_setup && refuses_aio) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (number == SYS_io_submit && tracked((*(struct iocb **)a[2])->aio_fildes)) {
+        struct iocb *asked = *(struct iocb **)a[2];
+        struct iovec part = {(void *)(uintptr_t)asked->aio_buf, asked->aio_nbytes};
+        if (started_in || a[1] != 1 || asked->aio_lio_opcode != IOCB_CMD_PWRITE)
+            abort();
+        started_result = write_at(asked->aio_fildes, &part, 1, asked->aio_offset);
+        if (started_result < 0)
+            started_result = -errno;
+        started_in = a[0];
+        return 1;
+    }
+    if (number == SYS_io_getevents && started_in && (aio_context_t)a[0] == started_in) {
+        ((struct io_event *)a[3])->res = started_result;
+        started_in = 0;
+        return 1;
+    }
+    return real_syscall(number, a[0], a[1], a[2], a[3], a[4]);
+}
+
 #define ON_DESCRIPTOR(kind, size, call)                                  \
     int result;                                                          \
     if (!tracked(fd))                                                    \
@@ -220,10 +265,10 @@ static int open_file(const char *path, int flags, mode_t mode) {
     int creates = (flags & O_CREAT) && inside(path) && access(path, F_OK) != 0;
     int fd = -1;
     if (!creates)
-        return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+        return real_syscall(SYS_openat, AT_FDCWD, (long)path, flags, mode, 0);
     pthread_mutex_lock(&guard);
     if (!fails())
-        fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+        fd = real_syscall(SYS_openat, AT_FDCWD, (long)path, flags, mode, 0);
     if (fd >= 0)
         record(CREATE, 0, inode_of(fd), 0, path, NULL, 0);
     pthread_mutex_unlock(&guard);

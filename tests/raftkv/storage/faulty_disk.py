@@ -74,6 +74,10 @@ class FaultyDisk:
         """Calls counted since `arm`."""
         return int(self._shim.fault_calls())
 
+    def refuse_asynchronous(self) -> None:
+        """Let the kernel have no asynchronous writes from now on."""
+        self._shim.fault_refuse_aio()
+
     def record(self, path: str) -> None:
         """Record everything under the directory in a file, which is outside of it."""
         self._shim.fault_record(path.encode())

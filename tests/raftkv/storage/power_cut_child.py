@@ -64,7 +64,11 @@ def live(disk: FaultyDisk, log: LogStore, store: MvccStore, last: int) -> None:
         first = log.last_index + 1
         count = 1 + first % 4
         found = [entry(index) for index in range(first, min(first + count, last + 1))]
-        log.append(found, HardState(TERM, 1, first - 1))
+        if first % 3:
+            log.append(found, HardState(TERM, 1, first - 1))
+        else:
+            log.begin_append(found, HardState(TERM, 1, first - 1))
+            log.end_append()
         disk.mark(f"log {log.last_index}")
         for one in found:
             store.apply(one.index, TERM, one.data, False)

@@ -210,3 +210,57 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert [len(entry.data) for entry in found] == list(range(1, log.last_index + 1))
     finally:
         log.close()
+
+
+def test_an_append_in_two_steps_counts_from_its_end_on(tmp_path: Path) -> None:
+    log = LogStore(str(tmp_path / "log"))
+    with pytest.raises(ValueError, match="nothing was begun"):
+        log.end_append()
+    log.append(entries(1, 4), HardState(1, 1, 0))
+    log.begin_append(entries(3, 7, term=2), HardState(2, 0, 2))
+    assert (log.last_index, log.hard_state()) == (3, HardState(1, 1, 0))
+    assert log.entries(1, 4, 1 << 20) == entries(1, 4)
+    for other in (
+        lambda: log.append(entries(4, 6)),
+        lambda: log.begin_append(entries(4, 6)),
+        lambda: log.truncate_prefix(2),
+        lambda: log.reset(9, 9),
+        lambda: log.put_metadata({"a": b"b"}),
+    ):
+        with pytest.raises(ValueError, match="under way"):
+            other()
+    log.end_append()
+    assert (log.last_index, log.hard_state()) == (6, HardState(2, 0, 2))
+    with pytest.raises(ValueError, match="nothing was begun"):
+        log.end_append()
+    log.append(entries(7, 8, term=2))
+    log.close()
+    log = LogStore(str(tmp_path / "log"))
+    assert log.entries(1, 8, 1 << 20) == entries(1, 3) + entries(3, 8, term=2)
+    log.close()
+
+
+def test_an_append_whose_end_nobody_waits_for_is_there_or_is_not(tmp_path: Path) -> None:
+    """Closed, or ended, in between: the buffer lives as long as the kernel reads it."""
+    for round_ in range(1, 60):
+        log = LogStore(str(tmp_path / "log"))
+        last = log.last_index
+        log.append(entries(last + 1, last + 3, size=3000))
+        log.begin_append(entries(last + 3, last + 5, size=40 * round_))
+        if round_ % 2:
+            log.close()
+            with pytest.raises(ValueError, match="closed"):
+                log.end_append()
+        del log
+        log = LogStore(str(tmp_path / "log"))
+        assert log.last_index in (last + 2, last + 4)
+        log.close()
+
+
+def test_what_is_wrong_with_an_append_is_said_when_it_begins(tmp_path: Path) -> None:
+    log = LogStore(str(tmp_path / "log"))
+    with pytest.raises(ValueError, match="does not follow"):
+        log.begin_append(entries(2, 3))
+    log.append(entries(1, 2))
+    assert log.last_index == 1
+    log.close()

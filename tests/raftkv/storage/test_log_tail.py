@@ -135,9 +135,10 @@ def test_a_segment_that_ends_within_a_block_is_not_written_directly(tmp_path: Pa
     assert size == SMALL + 1000 == newest(path).stat().st_size
 
 
-def test_a_direct_write_that_the_disk_refuses_is_made_again_without() -> None:
+@pytest.mark.parametrize("how", [(), ("disk",), ("kernel",)])
+def test_a_direct_write_that_the_disk_refuses_is_made_again_without(how: tuple[str, ...]) -> None:
     """As on a disk with larger blocks: it says so at the write. Nothing is lost, nobody hears."""
-    lines = run_child("refusing_child").splitlines()
+    lines = run_child("refusing_child", *how).splitlines()
     assert lines == ["direct", "refused once", "not direct", "60 entries"]
 
 

@@ -53,6 +53,12 @@ async def test_the_first_error_is_fatal_and_ends_all_writing() -> None:
                 raise OSError(5, "the disk broke")
             written.append(entries[0].index)
 
+        def begin_append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
+            raise AssertionError
+
+        def end_append(self) -> None:
+            raise AssertionError
+
         def truncate_prefix(self, index: int) -> None:
             raise AssertionError
 
@@ -85,6 +91,12 @@ class TimedLog:
     def append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
         self.now_s += self.sync_s
         self.written.append(entries[0].index)
+
+    def begin_append(self, entries: tuple[Entry, ...], hard_state: HardState | None) -> None:
+        self.begun = entries
+
+    def end_append(self) -> None:
+        self.append(self.begun, None)
 
     def truncate_prefix(self, index: int) -> None:
         raise AssertionError
@@ -121,6 +133,16 @@ async def test_the_loop_itself_writes_what_is_small_while_the_disk_is_quick(
         writer.submit(work(index), done.set)
         await done.wait()
     assert writer.is_quick(work(40)), "the disk has recovered"
+    writer.begin(work(40))
+    log.now_s += 10.0  # what the caller did meanwhile
+    with pytest.raises(AssertionError, match="two writes"):
+        writer.submit(work(41), done.set)
+    writer.end()
+    assert writer.is_quick(work(41)), "it was not the disk that was slow"
+    writer.begin(work(41))
+    log.sync_s = 0.02
+    writer.end()
+    assert not writer.is_quick(work(42))
     writer.close()
-    assert log.written == list(range(1, 40))
+    assert log.written == list(range(1, 42))
     assert not failed

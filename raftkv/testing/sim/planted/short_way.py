@@ -1,4 +1,4 @@
-"""Bugs in the short way that a lone APPEND or its answer takes."""
+"""Bugs in the short way that a lone APPEND or its answer takes, and in what is done on the loop."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def answer_before_write(patch: Patch) -> None:
         return False
 
     honest = patch.set(Member, "_take_short", take_short)
+
+
+def count_what_is_begun(patch: Patch) -> None:
+    """A leader counts its own entries when their write has begun, and nobody waits for its end."""
+
+    def end_write(self: Any) -> None:
+        self._writer.submit(self._writer._begun, lambda: None)
+        self.transport.send(self.node.persisted())
+
+    patch.set(Member, "_end_write", end_write)
 
 
 def go_on_without_matching(patch: Patch) -> None:
