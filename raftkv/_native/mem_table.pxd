@@ -3,7 +3,9 @@
 # One skip list of keys, for order, and one hash table of them, for looking one up; each key has its
 # versions newest first; `order` has all versions as they were made. Nothing is ever changed but by
 # adding, so the flusher may read a frozen table's levels and records while the loop seeks in it.
-# All memory but `order` and `slots` comes from an arena, freed as a whole.
+# All memory but `order`, `slots` and large values comes from an arena, freed as a whole. A large
+# value stays where it came, in the bytes of its Raft entry, which the table then owns: a copy would
+# cost the loop a page fault for every 4 KiB.
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -13,6 +15,7 @@ cdef enum:
     ARENA_CHUNK_BYTES = 1 << 20
     LEASE_BUCKETS = 1024
     SLOTS_MIN = 64                # of the hash table; a power of two, as all its sizes
+    KEPT_VALUE_BYTES_MIN = 32 << 10   # a smaller value is copied: there a reference saves little
 
 cdef struct Record:               # one version of one key
     Record *older                 # the version of the same key before it in this table, or NULL
@@ -26,7 +29,7 @@ cdef struct Record:               # one version of one key
     uint32_t previous_sub
     uint32_t sub
     uint32_t value_size
-    const uint8_t *value
+    const uint8_t *value          # behind the record, or in one of the table's `sources`
 
 cdef struct KeyNode:
     Record *newest                # never NULL outside the head
@@ -47,6 +50,7 @@ cdef struct Chunk:
 @cython.final
 cdef class MemTable:
     cdef Chunk *chunks
+    cdef list sources             # bytes that values point into; only added to
     cdef KeyNode *head
     cdef int height               # of the tallest tower
     # The path of the latest `seek`: left[i] is before the key sought, left[i].next[i] is not.
@@ -58,7 +62,7 @@ cdef class MemTable:
     cdef size_t slots_size
     cdef Record **order           # every record, oldest first; malloc'ed
     cdef size_t order_capacity
-    cdef readonly size_t bytes_used       # of the arena, `order` and `slots`
+    cdef readonly size_t bytes_used       # of the arena, `order`, `slots` and whole `sources`
     cdef readonly size_t records          # in `order`
     cdef readonly int64_t keys
 
@@ -70,12 +74,20 @@ cdef class MemTable:
     cdef KeyNode *find(self, const uint8_t *key, size_t size) noexcept nogil
     # The first node whose key is >= the given one, or NULL.
     cdef KeyNode *seek(self, const uint8_t *key, size_t size) noexcept nogil
-    # Add one version, newer than all there; copies key and value. The caller fills create_revision,
-    # version, previous_main and previous_sub.
+    # Add one version, newer than all there. The key is copied, and so is the value, unless it is
+    # large and at least half of `source`, the bytes that it may point into: then the table keeps
+    # those, at most twice what it needs. The caller fills create_revision, version, previous_main
+    # and previous_sub.
     cdef Record *add(
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
-        int64_t main, uint32_t sub, int64_t lease,
+        int64_t main, uint32_t sub, int64_t lease, bytes source,
     ) except NULL
+    # A zeroed record that has its value.
+    cdef Record *add_record(
+        self, const uint8_t *value, size_t value_size, bytes source
+    ) except NULL
+    # Own `source` where the value may go on pointing into it; tells whether it may.
+    cdef bint keep_source(self, const uint8_t *value, size_t value_size, bytes source) except -1
     cdef KeyNode *add_node(self, const uint8_t *key, size_t size, uint64_t hash) except NULL
     # The newest version at or below `revision` in this table, or NULL.
     cdef Record *version_at(self, KeyNode *node, int64_t revision) noexcept nogil

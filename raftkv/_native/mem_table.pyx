@@ -5,6 +5,8 @@ a range. Whoever knows the key goes by its hash, seeded as the interpreter's, so
 keys that collide.
 """
 
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -49,6 +51,7 @@ cdef Record *lease_bucket(MemTable table, int64_t lease) noexcept nogil:
     return table.lease_buckets[bucket_of(lease)]
 
 
+@cython.no_gc                     # `sources` holds bytes alone: no cycle, nothing to clear early
 cdef class MemTable:
     """Versions of keys in memory. Made and filled by one thread; see the module."""
 
@@ -56,6 +59,7 @@ cdef class MemTable:
         global live_tables
         self.random_state = 0x2545F4914F6CDD1D
         self.height = 1
+        self.sources = []
         self.head = <KeyNode *>self.allocate(sizeof(KeyNode))
         memset(self.head, 0, sizeof(KeyNode))
         self.head.height = HEIGHT_MAX
@@ -160,7 +164,7 @@ cdef class MemTable:
 
     cdef Record *add(
         self, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size,
-        int64_t main, uint32_t sub, int64_t lease,
+        int64_t main, uint32_t sub, int64_t lease, bytes source,
     ) except NULL:
         self.reserve_order()
         self.reserve_slot()
@@ -168,17 +172,12 @@ cdef class MemTable:
         cdef KeyNode *node = slot_of(self.slots, self.slots_size, hash, key, key_size).node
         if node == NULL:
             node = self.add_node(key, key_size, hash)
-        cdef Record *record = <Record *>self.allocate(sizeof(Record) + value_size)
+        cdef Record *record = self.add_record(value, value_size, source)
         cdef uint32_t bucket
-        memset(record, 0, sizeof(Record))
         record.node = node
         record.main = main
         record.sub = sub
         record.lease = lease
-        record.value = <uint8_t *>record + sizeof(Record)
-        record.value_size = <uint32_t>value_size
-        if value_size:
-            memcpy(<uint8_t *>record + sizeof(Record), value, value_size)
         if lease:
             bucket = bucket_of(lease)
             record.next_in_bucket = self.lease_buckets[bucket]
@@ -188,6 +187,36 @@ cdef class MemTable:
         self.order[self.records] = record
         self.records += 1
         return record
+
+    cdef Record *add_record(
+        self, const uint8_t *value, size_t value_size, bytes source
+    ) except NULL:
+        cdef bint kept = self.keep_source(value, value_size, source)
+        cdef size_t copied = 0 if kept else value_size
+        cdef Record *record = <Record *>self.allocate(sizeof(Record) + copied)
+        memset(record, 0, sizeof(Record))
+        record.value = value if kept else <uint8_t *>record + sizeof(Record)
+        record.value_size = <uint32_t>value_size
+        if copied:
+            memcpy(<uint8_t *>record + sizeof(Record), value, copied)
+        return record
+
+    cdef bint keep_source(self, const uint8_t *value, size_t value_size, bytes source) except -1:
+        cdef size_t size, offset
+        cdef Py_ssize_t known
+        if value_size < KEPT_VALUE_BYTES_MIN or source is None:
+            return False
+        size = PyBytes_GET_SIZE(source)
+        # A put that ignores its value repeats one from elsewhere: in another table, or on disk.
+        offset = <size_t>value - <size_t>PyBytes_AS_STRING(source)
+        if 2 * value_size < size or offset > size or value_size > size - offset:
+            return False
+        # One entry runs at a time, so that it was kept before shows in the last place.
+        known = len(self.sources)
+        if known == 0 or self.sources[known - 1] is not source:
+            self.sources.append(source)
+            self.bytes_used += size
+        return True
 
     cdef Record *version_at(self, KeyNode *node, int64_t revision) noexcept nogil:
         cdef Record *record = node.newest

@@ -15,6 +15,7 @@ cdef class MvccExecutor:
     cdef uint64_t cluster_id
     cdef uint64_t member_id
     cdef uint64_t raft_term       # for headers of the command that runs
+    cdef bytes entry              # that holds the command, for the table to keep; None: copy values
     cdef int64_t revision         # current; 1 in an empty store
     cdef int64_t compact_revision # -1 before the first compaction
     cdef uint32_t sub             # writes made so far by the command that runs

@@ -252,7 +252,7 @@ cdef class MvccExecutor:
             write_key_value(out, 18, &prior, True)
         record = self.view.active.add(
             request.key.at, span_size(request.key), request.value.at, span_size(request.value),
-            self.revision + 1, self.sub, request.lease,
+            self.revision + 1, self.sub, request.lease, self.entry,
         )
         self.sub += 1
         self.puts += 1
@@ -271,7 +271,7 @@ cdef class MvccExecutor:
 
     cdef int add_tombstone(self, const KeyVersion *version) except -1:
         cdef Record *record = self.view.active.add(
-            version.key, version.key_size, NULL, 0, self.revision + 1, self.sub, 0)
+            version.key, version.key_size, NULL, 0, self.revision + 1, self.sub, 0, None)
         record.previous_main = version.main
         record.previous_sub = version.sub
         self.sub += 1

@@ -74,7 +74,8 @@ class MvccStore:
 
         With `answer`, one item a command: response, ErrorCode (it changed nothing), or (kind,
         payload) of an opaque command; else None. An entry at or below `applied_index` is skipped
-        (an empty list). ValueError, before any change: not a batch.
+        (an empty list). ValueError, before any change: not a batch. A batch that is a large value
+        for the most part is kept until that is flushed.
         """
     def apply_empty(self, index: int, term: int) -> None:
         """Move `applied_index` over an entry that holds no batch."""

@@ -259,16 +259,20 @@ cdef class MvccStore:
             return answers
         count = check_batch(rest)
         self.executor.raft_term = term
+        self.executor.entry = batch
         rest.at += BATCH_HEADER_BYTES
-        for i in range(count):
-            kind = rest.at[0]
-            memcpy(&length, rest.at + 1, 4)
-            body.at = rest.at + COMMAND_HEADER_BYTES
-            body.end = body.at + length
-            rest.at = body.end
-            item = self.apply_command(kind, body, answer)
-            if answer:
-                answers.append(item)
+        try:
+            for i in range(count):
+                kind = rest.at[0]
+                memcpy(&length, rest.at + 1, 4)
+                body.at = rest.at + COMMAND_HEADER_BYTES
+                body.end = body.at + length
+                rest.at = body.end
+                item = self.apply_command(kind, body, answer)
+                if answer:
+                    answers.append(item)
+        finally:
+            self.executor.entry = None
         self.applied_index = index
         self.applied_term = term
         self.maybe_flush()

@@ -97,7 +97,7 @@ cdef class StateBuilder:
             stored.key.at, span_size(stored.key), INT64_MAX, &prior)
         record = self.view.active.add(
             stored.key.at, span_size(stored.key), stored.value.at, span_size(stored.value),
-            main, sub, stored.lease)
+            main, sub, stored.lease, None)
         record.create_revision = stored.create_revision
         record.version = stored.version
         if found != FOUND_NOTHING:
