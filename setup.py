@@ -35,6 +35,7 @@ EXTENSIONS = {
     "mvcc_request": [],
     "mvcc_store": ["lmdb"],
     "mvcc_view": [],
+    "padded_message": [],
     "peer_messages": [],
     "kv_path": [],
     "put_path": [],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import final
 
+from raftkv._native.padded_message import PaddedMessage
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
 
@@ -10,6 +11,8 @@ from raftkv.errors import ErrorCode
 class CommandBatch:
     def __len__(self) -> int: ...
     def add(self, kind: int, payload: bytes, waiter: Waiter) -> None: ...
+    def add_padded(self, kind: int, message: PaddedMessage, waiter: Waiter) -> None:
+        """Take a message with room for a batch's head in front of it, 25 bytes."""
     def seal(self, origin: int, batch_id: int) -> bytes: ...
     @property
     def size_bytes(self) -> int: ...

@@ -9,11 +9,12 @@ from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from raftkv._native.padded_message cimport PaddedMessage
+from raftkv._native.wire cimport Span, span_of, span_size
+
 __all__ = ["CommandBatch", "answer", "read_header"]
 
 cdef enum:
-    HEADER_BYTES = 20
-    COMMAND_BYTES = 5
     CAPACITY_FIRST = 4096
     LARGE_BYTES = 32 << 10   # of a payload: a copy that is saved is worth the look
 
@@ -43,46 +44,77 @@ cdef class CommandBatch:
             self.capacity = capacity
         return 0
 
-    cdef int copy(self, bytes payload) except -1:
-        """Put the payload where there is room for it."""
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
-        memcpy(self.data + self.data_bytes, PyBytes_AS_STRING(payload), length)
+    cdef int copy(self, const char *payload, Py_ssize_t length) except -1:
+        """Make room for the bytes and put them there."""
+        self.reserve(length)
+        memcpy(self.data + self.data_bytes, payload, length)
         self.data_bytes += length
+        return 0
+
+    cdef int begin(self, unsigned char kind, Py_ssize_t length, waiter) except -1:
+        """Write the head of a command, whose payload of so many bytes must follow."""
+        cdef char[COMMAND_BYTES] head
+        cdef uint32_t stored = <uint32_t> length
+        cdef Span earlier
+        if length > 0x7FFFFFFF:
+            raise ValueError("a command has less than 2 GiB")
+        if self.last is not None:
+            earlier = self.last_payload()
+            self.copy(<const char *> earlier.at, span_size(earlier))
+            self.keep(None, 0, False)
+        head[0] = <char> kind
+        memcpy(head + 1, &stored, 4)
+        self.reserve(COMMAND_BYTES if length >= LARGE_BYTES else COMMAND_BYTES + length)
+        self.copy(head, COMMAND_BYTES)
+        self.size_bytes += COMMAND_BYTES + length
+        self.waiters.append(waiter)
+        return 0
+
+    cdef Span last_payload(self) noexcept:
+        """Return what follows `data`, good until `last` dies; only where there is `last`."""
+        cdef Span span = span_of(self.last)
+        span.at += self.last_at
+        return span
+
+    cdef int keep(self, bytes last, Py_ssize_t last_at, bint owns_last) except -1:
+        """Have the command's payload follow when the batch is sealed."""
+        self.last = last
+        self.last_at = last_at
+        self.owns_last = owns_last
         return 0
 
     def add(self, unsigned char kind, bytes payload not None, waiter):
         """Append one command; its payload is copied once, or twice before another. O(length)."""
         cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
-        cdef uint32_t stored = <uint32_t> length
-        if length > 0x7FFFFFFF:
-            raise ValueError("a command has less than 2 GiB")
-        if self.last is not None:
-            self.reserve(PyBytes_GET_SIZE(self.last))
-            self.copy(self.last)
-            self.last = None
-        self.reserve(COMMAND_BYTES if length >= LARGE_BYTES else COMMAND_BYTES + length)
-        self.data[self.data_bytes] = <char> kind
-        memcpy(self.data + self.data_bytes + 1, &stored, 4)
-        self.data_bytes += COMMAND_BYTES
+        self.begin(kind, length, waiter)
         if length >= LARGE_BYTES:
-            self.last = payload
+            self.keep(payload, 0, False)
         else:
-            self.copy(payload)
-        self.size_bytes += COMMAND_BYTES + length
-        self.waiters.append(waiter)
+            self.copy(PyBytes_AS_STRING(payload), length)
+
+    def add_padded(self, unsigned char kind, PaddedMessage message not None, waiter):
+        """Append one command and take its message, which is not copied where it stays alone."""
+        if message.headroom != HEADROOM_BYTES:
+            raise ValueError(f"a command needs a headroom of {HEADROOM_BYTES} bytes")
+        self.begin(kind, span_size(message.span()), waiter)
+        self.keep(message.take(), HEADROOM_BYTES, True)
 
     def seal(self, uint64_t origin, uint64_t batch_id):
-        """Return the batch as the bytes of an entry."""
-        cdef bytes sealed = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + self.size_bytes)
-        cdef char *out = PyBytes_AS_STRING(sealed)
+        """Return the batch as the bytes of an entry; they are new ones at each call."""
         cdef uint32_t count = <uint32_t> len(self.waiters)
+        cdef bint is_in_place = count == 1 and self.owns_last
+        cdef bytes sealed = self.last if is_in_place else (
+            PyBytes_FromStringAndSize(NULL, HEADER_BYTES + self.size_bytes))
+        cdef char *out = PyBytes_AS_STRING(sealed)
+        cdef Span payload
         memcpy(out, &origin, 8)
         memcpy(out + 8, &batch_id, 8)
         memcpy(out + 16, &count, 4)
         memcpy(out + HEADER_BYTES, self.data, self.data_bytes)
-        if self.last is not None:
-            memcpy(out + HEADER_BYTES + self.data_bytes, PyBytes_AS_STRING(self.last),
-                   PyBytes_GET_SIZE(self.last))
+        if self.last is not None and not is_in_place:
+            payload = self.last_payload()
+            memcpy(out + HEADER_BYTES + self.data_bytes, payload.at, span_size(payload))
+        self.owns_last = False
         return sealed
 
 
