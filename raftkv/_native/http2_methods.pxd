@@ -12,6 +12,7 @@ cdef class Method:
     cdef readonly bytes path
     cdef readonly bint is_streaming
     cdef readonly object handler
+    cdef readonly object large_handler   # LargeHandler of a unary method, or None
     cdef readonly long long started      # calls begun
     cdef readonly long long received     # messages of clients
     cdef readonly long long sent         # messages to clients

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from raftkv._native.http2_handler import StreamHandler
+from raftkv._native.http2_handler import LargeHandler, StreamHandler
 from raftkv._native.http2_stream import Stream
 
 BOUNDS_S: tuple[float, ...]
@@ -17,6 +17,8 @@ class Method:
     @property
     def handler(self) -> Callable[..., object]:
         """`(stream, message)` of a unary method, `(stream) -> StreamHandler` of a streaming one."""
+    @property
+    def large_handler(self) -> LargeHandler | None: ...
     @property
     def started(self) -> int: ...
     @property
@@ -35,7 +37,12 @@ class Method:
 class MethodTable:
     """Routes of a server; paths are like b"/etcdserverpb.KV/Put". ValueError for a second route."""
 
-    def unary(self, path: bytes, handler: Callable[[Stream, bytes], object]) -> None: ...
+    def unary(
+        self,
+        path: bytes,
+        handler: Callable[[Stream, bytes], object],
+        large_handler: LargeHandler | None = None,
+    ) -> None: ...
     def streaming(self, path: bytes, open_handler: Callable[[Stream], StreamHandler]) -> None: ...
     def find(self, path: bytes) -> Method | None: ...
     def all(self) -> list[Method]: ...

@@ -20,10 +20,11 @@ cdef double now_s() noexcept nogil:
 cdef class Method:
     """A path with its handler. The counts are of this process's life."""
 
-    def __cinit__(self, bytes path, bint is_streaming, handler):
+    def __cinit__(self, bytes path, bint is_streaming, handler, large_handler):
         self.path = path
         self.is_streaming = is_streaming
         self.handler = handler
+        self.large_handler = large_handler
 
     cdef int count_end(self, int code, double began_s) noexcept:
         """Count one call that ended with `code`, begun at `began_s` of `now_s`."""
@@ -69,20 +70,23 @@ cdef class MethodTable:
         self.methods = {}
         self.services = set()
 
-    def unary(self, bytes path not None, handler):
-        """Route `path` to `handler(stream, message)`, called when the request is complete."""
-        self._add(path, False, handler)
+    def unary(self, bytes path not None, handler, large_handler=None):
+        """Route `path` to `handler(stream, message)`, called when the request is complete.
+
+        `large_handler` is given those large messages instead that it wants with headroom.
+        """
+        self._add(path, False, handler, large_handler)
 
     def streaming(self, bytes path not None, open_handler):
         """Route `path` to `open_handler(stream) -> StreamHandler`, called when headers are in."""
-        self._add(path, True, open_handler)
+        self._add(path, True, open_handler, None)
 
-    def _add(self, bytes path, bint is_streaming, handler):
+    def _add(self, bytes path, bint is_streaming, handler, large_handler):
         if path.count(b"/") != 2 or not path.startswith(b"/"):
             raise ValueError(f"a gRPC path is /service/method, not {path!r}")
         if path in self.methods:
             raise ValueError(f"{path!r} has a handler already")
-        self.methods[path] = Method(path, is_streaming, handler)
+        self.methods[path] = Method(path, is_streaming, handler, large_handler)
         self.services.add(path.split(b"/")[1])
 
     def find(self, bytes path not None):

@@ -18,10 +18,12 @@ from raftkv._native.http2_frames cimport (
     RST_STREAM, WINDOW_UPDATE, write_head, write_u32,
 )
 from raftkv._native.http2_stream cimport (
-    AMONG_READY, AMONG_STARVED, Http2Session, list_stream, NOT_RESET, Stream as CStream,
-    unlist_stream,
+    AMONG_READY, AMONG_STARVED, count_queued, Http2Session, list_stream, NOT_RESET,
+    Stream as CStream, unlist_stream,
 )
-from raftkv._native.http2_wire cimport literal_fields, out_append, out_room, OutBuffer
+from raftkv._native.http2_wire cimport (
+    encode_prefix, GRPC_PREFIX_BYTES, literal_fields, out_append, out_room, OutBuffer,
+)
 
 cdef enum:
     DATA_BYTES_MAX = 262144            # of a frame, however large frames the client takes
@@ -151,7 +153,7 @@ cdef int write_data(Http2Session connection, CStream stream, OutBuffer *out) exc
     stream.window_used += size
     write_frame_head(
         out, size, DATA, END_STREAM if is_last and stream.is_plain_http else NO_FLAGS, stream)
-    stream.copy_pending(out, size)
+    copy_pending(stream, out, size)
     if not is_last:
         if stream.pending_bytes > 0:
             list_stream(&connection.ready, AMONG_READY, stream)
@@ -159,6 +161,43 @@ cdef int write_data(Http2Session connection, CStream stream, OutBuffer *out) exc
     if not stream.is_plain_http:
         write_status(connection, out, stream)
     return answered(connection, stream, out)
+
+
+cdef int copy_pending(CStream stream, OutBuffer *out, size_t length) except -1:
+    """Append the next `length` <= pending_bytes queued bytes to `out` and forget them."""
+    cdef Http2Session connection = stream.connection
+    cdef uint8_t[GRPC_PREFIX_BYTES] prefix
+    cdef Py_ssize_t head_size, tail_size, take, left = <Py_ssize_t>length
+    stream.pending_bytes -= left
+    count_queued(connection, -left)
+    while left > 0:
+        head_size = PyBytes_GET_SIZE(stream.out_head)
+        tail_size = 0 if stream.out_tail is None else PyBytes_GET_SIZE(stream.out_tail)
+        if stream.out_offset < GRPC_PREFIX_BYTES:
+            encode_prefix(prefix, <uint32_t>(head_size + tail_size))
+            take = min(left, GRPC_PREFIX_BYTES - stream.out_offset)
+            out_append(out, prefix + stream.out_offset, take)
+        elif stream.out_offset < GRPC_PREFIX_BYTES + head_size:
+            take = min(left, GRPC_PREFIX_BYTES + head_size - stream.out_offset)
+            out_append(out, PyBytes_AS_STRING(stream.out_head) + stream.out_offset
+                       - GRPC_PREFIX_BYTES, take)
+        else:
+            take = min(left, GRPC_PREFIX_BYTES + head_size + tail_size - stream.out_offset)
+            out_append(out, PyBytes_AS_STRING(stream.out_tail) + stream.out_offset
+                       - GRPC_PREFIX_BYTES - head_size, take)
+        stream.out_offset += take
+        left -= take
+        if stream.out_offset == GRPC_PREFIX_BYTES + head_size + tail_size:
+            stream.out_offset = GRPC_PREFIX_BYTES if stream.unframed else 0
+            if stream.queue:
+                stream.out_head, stream.out_tail = stream.queue.popleft()
+            else:
+                stream.out_head = stream.out_tail = None
+    if stream.drain_armed and stream.pending_bytes < connection.drain_low_water_bytes:
+        stream.drain_armed = False
+        if stream.on_drained is not None:
+            connection.drained.append(stream)
+    return 0
 
 
 cdef int answered(Http2Session connection, CStream stream, OutBuffer *out) except -1:

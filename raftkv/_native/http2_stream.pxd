@@ -103,6 +103,7 @@ cdef class Stream:
     cdef uint8_t prefix[GRPC_PREFIX_BYTES]
     cdef int prefix_filled
     cdef object message                  # bytes being filled, or complete and waiting (unary)
+    cdef Py_ssize_t headroom             # in front of `message`, and counted nowhere
     cdef Py_ssize_t message_filled
     cdef Py_ssize_t message_size
     cdef bint message_complete
@@ -156,14 +157,16 @@ cdef class Stream:
     cdef int take_data(self, const uint8_t *data, size_t length) except -1
     cdef int take_body(self, const uint8_t *data, size_t length) except -1
     cdef int begin_message(self) except -1
+    cdef Py_ssize_t headroom_for(self, Py_ssize_t size) except -1
     cdef int end_message(self) except -1
+    cdef int unpack_message(self) except -1
     cdef int headers_complete(self) except -1
     cdef int request_complete(self) except -1
+    cdef int call_unary(self) except -1
     cdef int attach(self) except -1
     cdef int leave(self) except -1
     cdef int tell_closed(self) except -1
     cdef int detach(self) except -1
-    cdef int copy_pending(self, OutBuffer *out, size_t length) except -1
 
 
 cdef inline void count_queued(Http2Session connection, Py_ssize_t bytes) noexcept:

@@ -20,6 +20,7 @@ from raftkv._native.http2_id_table cimport table_add, table_find, table_remove
 from raftkv._native.http2_wire cimport (
     encode_prefix, GRPC_PREFIX_BYTES, literal_fields, out_append, OutBuffer, percent_encoded,
 )
+from raftkv._native.padded_message cimport padded_message
 
 from raftkv._native.gzip_message import PackedMessageError, unpacked
 
@@ -30,6 +31,7 @@ cdef enum:
     UNIMPLEMENTED = 12
     INTERNAL = 13
     RESOURCE_EXHAUSTED = 8
+    LARGE_BYTES = 32 << 10           # of a message: saving a copy is worth the question
 
 cdef str TOO_MANY_PARTIAL = "grpc: too many incomplete messages on the connection"
 
@@ -282,41 +284,6 @@ cdef class Stream:
         self.send(body)
         return self.finish()
 
-    cdef int copy_pending(self, OutBuffer *out, size_t length) except -1:
-        """Append the next `length` <= pending_bytes queued bytes to `out` and forget them."""
-        cdef uint8_t[GRPC_PREFIX_BYTES] prefix
-        cdef Py_ssize_t head_size, tail_size, take, left = <Py_ssize_t>length
-        self.pending_bytes -= left
-        count_queued(self.connection, -left)
-        while left > 0:
-            head_size = PyBytes_GET_SIZE(self.out_head)
-            tail_size = 0 if self.out_tail is None else PyBytes_GET_SIZE(self.out_tail)
-            if self.out_offset < GRPC_PREFIX_BYTES:
-                encode_prefix(prefix, <uint32_t>(head_size + tail_size))
-                take = min(left, GRPC_PREFIX_BYTES - self.out_offset)
-                out_append(out, prefix + self.out_offset, take)
-            elif self.out_offset < GRPC_PREFIX_BYTES + head_size:
-                take = min(left, GRPC_PREFIX_BYTES + head_size - self.out_offset)
-                out_append(out, PyBytes_AS_STRING(self.out_head) + self.out_offset
-                           - GRPC_PREFIX_BYTES, take)
-            else:
-                take = min(left, GRPC_PREFIX_BYTES + head_size + tail_size - self.out_offset)
-                out_append(out, PyBytes_AS_STRING(self.out_tail) + self.out_offset
-                           - GRPC_PREFIX_BYTES - head_size, take)
-            self.out_offset += take
-            left -= take
-            if self.out_offset == GRPC_PREFIX_BYTES + head_size + tail_size:
-                self.out_offset = GRPC_PREFIX_BYTES if self.unframed else 0
-                if self.queue:
-                    self.out_head, self.out_tail = self.queue.popleft()
-                else:
-                    self.out_head = self.out_tail = None
-        if self.drain_armed and self.pending_bytes < self.connection.drain_low_water_bytes:
-            self.drain_armed = False
-            if self.on_drained is not None:
-                self.connection.drained.append(self)
-        return 0
-
     # The request as it arrives; called by `http2_receiver`.
 
     cdef int keep_header(self, const uint8_t *name, size_t name_length, const uint8_t *value,
@@ -398,7 +365,8 @@ cdef class Stream:
             wanted = self.message_size - self.message_filled
             take = min(length, <size_t>wanted)
             if take > 0:
-                memcpy(PyBytes_AS_STRING(self.message) + self.message_filled, data, take)
+                memcpy(PyBytes_AS_STRING(self.message) + self.headroom + self.message_filled,
+                       data, take)
             self.message_filled += take
             data += take
             length -= take
@@ -456,43 +424,60 @@ cdef class Stream:
         if partial_full(connection, size):
             self.finish(RESOURCE_EXHAUSTED, TOO_MANY_PARTIAL)
             return 0
-        self.message = PyBytes_FromStringAndSize(NULL, size)
+        try:
+            self.headroom = self.headroom_for(size)
+        except BaseException as error:
+            return connection.handler_failed(self, error)
+        self.message = PyBytes_FromStringAndSize(NULL, self.headroom + size)
         self.message_size = size
         self.message_filled = 0
         count_partial(connection, size)
         return 1
+
+    cdef Py_ssize_t headroom_for(self, Py_ssize_t size) except -1:
+        """Return what the method wants in front of a message that begins; 0 for most."""
+        cdef Py_ssize_t headroom
+        if size < LARGE_BYTES or self.prefix[0] == 1 or self.method.large_handler is None:
+            return 0
+        headroom = self.method.large_handler.headroom(size)
+        if headroom < 0:
+            raise ValueError("headroom is not negative")
+        return headroom
 
     cdef int end_message(self) except -1:
         """Give a complete message to a streaming handler, or keep it for the unary one.
 
         The unary one waits, and is counted, until the client says that nothing follows.
         """
-        cdef bint is_streaming = self.method.is_streaming
-        cdef Py_ssize_t size
-        message = take_message(self)
         self.prefix_filled = 0
-        if self.prefix[0] == 1:
-            try:
-                message = unpacked(message, self.connection.request_bytes_max)
-            except PackedMessageError as error:
-                self.finish(error.status, error.text)
-                return 0
-            if not is_streaming and partial_full(self.connection, len(message)):
-                self.finish(RESOURCE_EXHAUSTED, TOO_MANY_PARTIAL)
-                return 0
+        if self.prefix[0] == 1 and not self.unpack_message():
+            return 0
         self.method.received += 1
-        if not is_streaming:
-            size = len(message)
-            self.message = message
-            self.message_size = self.message_filled = size
+        if not self.method.is_streaming:
             self.message_complete = True
-            count_partial(self.connection, size)
             return 0
         try:
-            self.handler.on_message(message)
+            self.handler.on_message(take_message(self))
         except BaseException as error:
             self.connection.handler_failed(self, error)
         return 0
+
+    cdef int unpack_message(self) except -1:
+        """Put what a compressed message holds in its place. 0 if it is refused."""
+        cdef Py_ssize_t size
+        try:
+            message = unpacked(take_message(self), self.connection.request_bytes_max)
+        except PackedMessageError as error:
+            self.finish(error.status, error.text)
+            return 0
+        size = len(message)
+        if not self.method.is_streaming and partial_full(self.connection, size):
+            self.finish(RESOURCE_EXHAUSTED, TOO_MANY_PARTIAL)
+            return 0
+        self.message = message
+        self.message_size = self.message_filled = size
+        count_partial(self.connection, size)
+        return 1
 
     cdef int request_complete(self) except -1:
         """The client has sent all: call the unary handler, or tell the streaming one."""
@@ -511,9 +496,18 @@ cdef class Stream:
             elif not self.message_complete:
                 self.finish(INTERNAL, "EOF")
             else:
-                self.method.handler(self, take_message(self))
+                self.call_unary()
         except BaseException as error:
             self.connection.handler_failed(self, error)
+        return 0
+
+    cdef int call_unary(self) except -1:
+        """Give the request to its handler, and keep no reference to it."""
+        cdef Py_ssize_t headroom = self.headroom
+        if headroom == 0:
+            self.method.handler(self, take_message(self))
+        else:
+            self.method.large_handler.on_large(self, padded_message(take_message(self), headroom))
         return 0
 
     # Membership in the connection.
