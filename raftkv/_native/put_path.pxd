@@ -1,6 +1,8 @@
 # The way of a put that nothing is special about: into the batch that is being gathered.
 
+from raftkv._native.command_batch cimport CommandBatch
 from raftkv._native.kv_path cimport KvPath
+from raftkv._native.wire cimport Span
 
 cdef enum:
     KIND_PUT = 1
@@ -15,3 +17,5 @@ cdef class PutPath(KvPath):
     cdef Py_ssize_t reserved      # bytes of requests that the quota knows of already
 
     cdef bint is_admitted(self, Py_ssize_t size) except -1
+    cdef CommandBatch batch_for(self, stream, Span request)
+    cdef int added(self, CommandBatch batch) except -1

@@ -6,6 +6,7 @@ from typing import Protocol
 from raftkv._native.command_batch import CommandBatch
 from raftkv._native.http2_stream import Stream
 from raftkv._native.kv_path import KvMember, KvPath
+from raftkv._native.padded_message import PaddedMessage
 
 class _Limits(Protocol):
     @property
@@ -39,3 +40,6 @@ class PutPath(KvPath):
         request_bytes_max: int,
     ) -> None:
         """Puts go into `proposals.gathering`, and to a leader after `wake`."""
+
+    def headroom(self, size: int, /) -> int: ...
+    def on_large(self, stream: Stream, message: PaddedMessage, /) -> None: ...

@@ -20,6 +20,7 @@ from typing import cast
 from google.protobuf.message import Message
 
 from raftkv._native.http2 import MethodTable, Stream, StreamHandler
+from raftkv._native.http2_handler import LargeHandler
 from raftkv._native.kv_path import KvPath
 from raftkv._native.waiter import Waiter
 from raftkv.errors import ErrorCode
@@ -173,10 +174,13 @@ class GuardedMethodTable(MethodTable):
     def __init__(self, gate: AuthGate) -> None:
         self._gate = gate
 
-    def unary(self, path: bytes, handler: UnaryHandler) -> None:
-        """Route a path to a guarded handler."""
+    def unary(
+        self, path: bytes, handler: UnaryHandler, large_handler: LargeHandler | None = None
+    ) -> None:
+        """Route a path to a guarded handler; what stands before that sees large messages, too."""
         name = path.decode()
-        super().unary(path, self._gate.unary(name, self._gate.limits.unary(name, handler)))
+        guarded = self._gate.unary(name, self._gate.limits.unary(name, handler))
+        super().unary(path, guarded, large_handler if guarded is handler else None)
 
     def streaming(self, path: bytes, open_handler: OpenHandler) -> None:
         """Route a path to an opener of guarded handlers."""

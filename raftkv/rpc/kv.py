@@ -57,7 +57,7 @@ class KvService:
     def register(self, methods: MethodTable) -> None:
         """Add the methods of the service."""
         service = b"/etcdserverpb.KV/"
-        methods.unary(service + b"Put", self._put_path or self.put)
+        methods.unary(service + b"Put", self._put_path or self.put, self._put_path)
         methods.unary(service + b"Range", self._range_path or self.range)
         methods.unary(service + b"DeleteRange", self.delete_range)
         methods.unary(service + b"Txn", self.txn)
