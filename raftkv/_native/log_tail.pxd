@@ -8,8 +8,9 @@ each direct write to it; what it was told of is the same before, while and after
 
 Where the file system refuses, writes go through the page cache, each byte once.
 
-A direct write may be started and finished later (the kernel's asynchronous I/O), so that whoever
-writes does something else meanwhile. There is one at a time.
+A direct write is asynchronous to the kernel: whoever writes may do something else meanwhile, and
+where members share a disk and processors, one who just waits for it has it sooner, too. There is
+one at a time.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -52,6 +53,9 @@ cdef class LogTail:
 
     # Go on behind `size` bytes that were written, and give back what a large write has needed.
     cdef int advance(self, size_t size) except -1
+
+    # `write` without asynchronous I/O.
+    cdef int write_synchronously(self, size_t size) noexcept nogil
 
     cdef int resize(self, size_t size) except -1
     cdef int do_without(self) noexcept nogil

@@ -109,6 +109,10 @@ cdef class LogTail:
         return 0
 
     cdef int write(self, size_t size) noexcept nogil:
+        self.start(size)
+        return self.finish()
+
+    cdef int write_synchronously(self, size_t size) noexcept nogil:
         cdef size_t kept = self.position % BLOCK_BYTES
         cdef size_t end = kept + size
         cdef size_t at = kept
@@ -184,7 +188,7 @@ cdef class LogTail:
                 return errno
         elif written < 0:
             return <int>-written
-        return self.write(size)        # all of it: it was not begun, or cut short, or refused
+        return self.write_synchronously(size)     # all: it was not begun, or cut short, or refused
 
     cdef int advance(self, size_t size) except -1:
         cdef size_t end = self.position % BLOCK_BYTES + size

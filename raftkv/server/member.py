@@ -401,9 +401,9 @@ class Member:
         work, leads = ready.persist, self.is_leader
         at_once = work if work and not ready.snapshot and self._writer.is_quick(work) else None
         if leads:
-            if at_once:
-                self._writer.begin(at_once)  # the disk is at it while the followers hear of it
             self._followers.send(ready.messages, syncs=at_once is not None)
+            if at_once:
+                self._writer.begin(at_once)  # ended when all else is done
         else:
             self.transport.send(ready.messages)
         if ready.snapshot is not None:

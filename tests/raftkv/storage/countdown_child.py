@@ -43,6 +43,9 @@ Picture = Any
 class Operation:
     """One thing done to a directory. `see` is all that a reader could notice of it."""
 
+    asynchronous = True
+    """Whether the kernel has asynchronous writes."""
+
     def prepare(self, path: Path) -> None:
         """Make what the operation begins with."""
 
@@ -113,6 +116,10 @@ class LogAppendInTwo(LogOperation):
         assert log.entries(30, 31, 1 << 40) == entries(30, 30, 1)
         assert log.last_index == 30, "it counts from its end on"
         log.end_append()
+
+
+class LogAppendSynchronously(LogAppendInTwo):
+    asynchronous = False
 
 
 class LogReplaceTail(LogOperation):
@@ -362,6 +369,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     for operation in (
         LogAppend,
         LogAppendInTwo,
+        LogAppendSynchronously,
         LogReplaceTail,
         LogTruncate,
         LogReset,
@@ -400,6 +408,8 @@ def main() -> None:
     operation = OPERATIONS[sys.argv[1]]()
     with tempfile.TemporaryDirectory(dir=MEMORY_DISK) as folder:
         disk = FaultyDisk(folder)
+        if not operation.asynchronous:
+            disk.refuse_asynchronous()
         base = Path(folder).resolve() / "base"
         base.mkdir()
         operation.prepare(base)

@@ -6,7 +6,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -220,13 +220,14 @@ def test_an_append_in_two_steps_counts_from_its_end_on(tmp_path: Path) -> None:
     log.begin_append(entries(3, 7, term=2), HardState(2, 0, 2))
     assert (log.last_index, log.hard_state()) == (3, HardState(1, 1, 0))
     assert log.entries(1, 4, 1 << 20) == entries(1, 4)
-    for other in (
+    others: list[Callable[[], None]] = [
         lambda: log.append(entries(4, 6)),
         lambda: log.begin_append(entries(4, 6)),
         lambda: log.truncate_prefix(2),
         lambda: log.reset(9, 9),
         lambda: log.put_metadata({"a": b"b"}),
-    ):
+    ]
+    for other in others:
         with pytest.raises(ValueError, match="under way"):
             other()
     log.end_append()
