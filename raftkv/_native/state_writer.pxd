@@ -20,6 +20,10 @@ cdef enum:
     SIDE_LEASES = 0
     SIDE_META = 1
     STEP_BYTES = 4 << 20          # of pages that one step may make dirty, about
+    # Large records have pages of their own, so that shorter steps make no more of them dirty: the
+    # disk is given back to the log the sooner.
+    LARGE_RECORD_BYTES = 64 << 10
+    LARGE_RECORD_WEIGHT = 4
     PAGE_BYTES = 4096             # what an index row costs: a page of its own where keys are random
 
 cdef struct SideRow:              # header of one row of a side buffer; key and value bytes follow

@@ -254,7 +254,8 @@ cdef int write_history(
                    record.value, record.value_size)
         at.record += 1
         at.done += 1
-        at.cost += HISTORY_KEY_BYTES + data.mv_size
+        at.cost += HISTORY_KEY_BYTES + data.mv_size * (
+            LARGE_RECORD_WEIGHT if data.mv_size >= LARGE_RECORD_BYTES else 1)
     if cursor != NULL:
         mdb_cursor_close(cursor)
     return status
