@@ -12,18 +12,19 @@ import struct
 from collections.abc import Callable
 
 from raftkv._native.http2 import Limits, MethodTable, Server, Stream, live_counts
+from raftkv._native.padded_message import PaddedMessage
 from tests.fuzz.pieces import Pieces, cut, string
 from tests.fuzz.still_loop import Pipe, StillLoop, still_loop, turns
 from tests.raftkv.native.http2_frames import PREFACE, frame, literal, message
 
 LIMITS = Limits(
-    request_bytes_max=4096,
+    request_bytes_max=40000,
     concurrent_streams_max=200,
     header_list_bytes_max=2048,
-    partial_bytes_max=16384,
+    partial_bytes_max=65536,
     queued_bytes_max=65536,
     queued_total_bytes_max=65536,
-    partial_total_bytes_max=32768,
+    partial_total_bytes_max=98304,
     streams_max=150,
     drain_low_water_bytes=1024,
     stream_window_bytes=65536,
@@ -32,7 +33,17 @@ LIMITS = Limits(
     resets_burst=50,
     resets_per_s=10,
 )
-PATHS = (b"/f.F/Unary", b"/f.F/Chat", b"/f.F/Kept", b"/none", b"/plain", b"", b"/open", b"f")
+PATHS = (
+    b"/f.F/Unary",
+    b"/f.F/Chat",
+    b"/f.F/Kept",
+    b"/none",
+    b"/plain",
+    b"",
+    b"/open",
+    b"f",
+    b"/f.F/Large",
+)
 FIELDS = (
     (b"content-type", b"application/grpc"),
     (b"content-type", b"text/plain"),
@@ -44,6 +55,10 @@ FIELDS = (
     (b"content-length", b"5"),
 )
 PIECE_BYTES = (0, 1, 9, 64)
+LARGE = 0x40
+"""A flag that means nothing in a DATA frame: its message is made large."""
+LARGE_BYTES = 33000
+DATA_BYTES = 16000
 KEPT_MAX = 16
 STEPS_MAX = 400
 RAW_FRAMES, HEADERS, MESSAGE, PAUSE, RESUME, TURN, ACT, GOAWAY, WINDOW, CLOSE, TIME, BYTES = range(
@@ -102,6 +117,16 @@ def act(stream: Stream, pieces: Pieces) -> None:
                 stream.send(b"many", b"x" * 900)
 
 
+class LargeHandler:
+    """Takes large messages, and wants some room in front of most."""
+
+    def headroom(self, size: int) -> int:
+        return size % 4 * 25
+
+    def on_large(self, stream: Stream, message: PaddedMessage) -> None:
+        act(stream, Pieces(message.message()))
+
+
 class Talk:
     """One connection from its beginning to its end."""
 
@@ -111,6 +136,11 @@ class Talk:
         methods = MethodTable()
         methods.unary(b"/f.F/Unary", lambda stream, message: act(stream, Pieces(message)))
         methods.unary(b"/f.F/Kept", lambda stream, _message: self.keep(stream))
+        methods.unary(
+            b"/f.F/Large",
+            lambda stream, message: act(stream, Pieces(message)),
+            LargeHandler(),
+        )
         methods.streaming(b"/f.F/Chat", self.open)
         self.server = Server(methods, asyncio.Protocol, LIMITS, self.plain, self.open_plain)
         self.transport = Pipe()
@@ -180,7 +210,10 @@ async def step(one: Talk, pieces: Pieces, piece_bytes: int) -> None:
             one.receive(frame(1, flags | 4, stream_id, block(pieces)), piece_bytes)
         case 2:  # MESSAGE
             flags, stream_id = pieces.byte(), pieces.byte()
-            one.receive(frame(0, flags, stream_id, message(pieces.string())), piece_bytes)
+            content = pieces.string()
+            if flags & LARGE:
+                content = content.ljust(LARGE_BYTES + len(content) % 8, b"\x08")
+            send_message(one, flags, stream_id, message(content), piece_bytes)
         case 3:
             one.protocol.pause_writing()
         case 4:
@@ -203,6 +236,14 @@ async def step(one: Talk, pieces: Pieces, piece_bytes: int) -> None:
             await turns(2)
         case _:
             one.receive(pieces.string(), piece_bytes)
+
+
+def send_message(one: Talk, flags: int, stream_id: int, content: bytes, piece_bytes: int) -> None:
+    """Send a message in frames that are allowed; the flags are those of the last one."""
+    parts = list(cut(content, DATA_BYTES))
+    for part in parts[:-1]:
+        one.receive(frame(0, 0, stream_id, part), piece_bytes)
+    one.receive(frame(0, flags, stream_id, parts[-1]), piece_bytes)
 
 
 def block(pieces: Pieces) -> bytes:
@@ -242,5 +283,11 @@ def seeds() -> list[bytes]:
         for fields_chosen in (1, 2, 5)
         for action in (0, 1, 2, 3, 5, 6, 7, 9)
     ]
+    large = [
+        make(1, HEADERS, 0, 1, PATHS.index(b"/f.F/Large"), 1, MESSAGE, LARGE | 1, 1)
+        + string(bytes([7, action, *bytes(spare)]))
+        for action in (0, 9)
+        for spare in range(4)
+    ]
     ends = [make(1, HEADERS, 0, 1, 1, 1, last, 3, TURN) for last in (GOAWAY, CLOSE, TIME)]
-    return [b"\0" + raw, b"\2" + raw, b"\4" + raw, *programs, *ends]
+    return [b"\0" + raw, b"\2" + raw, b"\4" + raw, *programs, *large, *ends]
