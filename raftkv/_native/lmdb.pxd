@@ -68,6 +68,8 @@ cdef extern from "lmdb.h" nogil:
     void mdb_txn_reset(MDB_txn *txn)
     int mdb_txn_renew(MDB_txn *txn)
     int mdb_dbi_open(MDB_txn *txn, const char *name, unsigned int flags, MDB_dbi *dbi)
+    ctypedef int (*MDB_compare)(const MDB_val *a, const MDB_val *b) noexcept nogil
+    int mdb_set_compare(MDB_txn *txn, MDB_dbi dbi, MDB_compare compare)
     int mdb_drop(MDB_txn *txn, MDB_dbi dbi, int delete)
     int mdb_stat(MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat)
     int mdb_get(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data)

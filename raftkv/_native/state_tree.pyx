@@ -33,6 +33,7 @@ from raftkv._native.lmdb cimport (
     mdb_env_set_maxdbs,
     mdb_env_stat,
     mdb_get,
+    mdb_set_compare,
     mdb_stat,
     mdb_strerror,
     mdb_txn_abort,
@@ -49,6 +50,30 @@ from raftkv.storage.directory_sync import sync_directory
 
 TREE_NAMES = (b"index", b"history", b"leases", b"lease_keys", b"meta")
 """By tree number."""
+
+
+cdef extern from "<endian.h>" nogil:
+    uint64_t be64toh(uint64_t value)
+    uint32_t be32toh(uint32_t value)
+
+
+cdef int compare_history(const MDB_val *a, const MDB_val *b) noexcept nogil:
+    """Compare keys of history as LMDB itself does, bytewise, but as the numbers that they are.
+
+    A large range looks up a version a key, and a look-up compares twenty times.
+    """
+    cdef uint64_t main_a, main_b
+    cdef uint32_t sub_a, sub_b
+    if a.mv_size != HISTORY_KEY_BYTES or b.mv_size != HISTORY_KEY_BYTES:
+        return compare_keys(
+            <const uint8_t *>a.mv_data, a.mv_size, <const uint8_t *>b.mv_data, b.mv_size)
+    memcpy(&main_a, a.mv_data, sizeof(main_a))
+    memcpy(&main_b, b.mv_data, sizeof(main_b))
+    if main_a != main_b:
+        return 1 if be64toh(main_a) > be64toh(main_b) else -1
+    memcpy(&sub_a, <const uint8_t *>a.mv_data + sizeof(main_a), sizeof(sub_a))
+    memcpy(&sub_b, <const uint8_t *>b.mv_data + sizeof(main_b), sizeof(sub_b))
+    return (be32toh(sub_a) > be32toh(sub_b)) - (be32toh(sub_a) < be32toh(sub_b))
 
 
 cdef int check_status(int status, str doing) except -1:
@@ -215,6 +240,7 @@ cdef class StateTree:
         try:
             for i, name in enumerate(TREE_NAMES):
                 check_status(mdb_dbi_open(txn, name, MDB_CREATE, trees[i]), "open the trees")
+            check_status(mdb_set_compare(txn, self.history, compare_history), "open the trees")
         except BaseException:
             mdb_txn_abort(txn)
             raise
